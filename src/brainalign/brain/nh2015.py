@@ -1,0 +1,89 @@
+"""Response components of human auditory cortex (Norman-Haignere, Kanwisher & McDermott 2015, Neuron 88:1281)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from brainalign.brain.data import BrainData
+from brainalign.errors import BrainError, name_some
+from brainalign.responses import make_responses
+from brainalign.stimuli.fetch import check_fetched
+
+COMPONENTS = ("lowfreq", "highfreq", "envsounds", "pitch", "speech", "music")
+_FILE = "data/components.mat"
+_FIELDS = ("R", "W", "stim_names", "component_names", "category_labels")
+
+
+def load_nh2015_components(path: str | Path | None = None) -> BrainData:
+    """Load the six response components, inferred from fMRI voxels of ten listeners to 165 natural sounds.
+
+    Parameters
+    ----------
+    path : path-like, optional
+        A ``components.mat`` of the public release; the fetched one if not given.
+
+    Returns
+    -------
+    BrainData
+        Responses (165 sounds, 6 components): ``lowfreq, highfreq, envsounds, pitch, speech, music``, each scaled to the same
+        maximum, in arbitrary units, with the coordinate ``category``. ``arrays["weights"]`` (component, voxel) are the weights of
+        the components in 11,065 voxels.
+
+    Raises
+    ------
+    BrainError
+        If the file cannot be read, or holds other fields or components than the published ones.
+    DownloadError
+        If the data have not been fetched.
+    """
+    path = check_fetched("natsound165", [_FILE]) / _FILE if path is None else Path(path)
+    content = _read_mat(path)
+    names = _strings(content["component_names"])
+    if tuple(names) != COMPONENTS:
+        raise BrainError(f"{path.name} holds the components {name_some(names, 10)}, expected {name_some(COMPONENTS, 10)}")
+    profiles, weights = np.asarray(content["R"], float), np.asarray(content["W"], float)
+    stimuli = _strings(content["stim_names"])
+    if profiles.shape != (len(stimuli), len(names)) or weights.shape[0] != len(names):
+        raise BrainError(
+            f"{path.name}: R is {profiles.shape} and W is {weights.shape} for {len(stimuli)} stimuli and {len(names)} components"
+        )
+    responses = make_responses(
+        profiles,
+        stimuli,
+        names,
+        stimulus_info={"category": _strings(content["category_labels"])},
+        attrs={"source": "nh2015-components"},
+    )
+    return BrainData(
+        name="nh2015-components",
+        responses=responses,
+        version="neuron2015-b41b99f",
+        citation="Norman-Haignere, Kanwisher & McDermott 2015, Neuron 88:1281-1296, doi:10.1016/j.neuron.2015.11.035",
+        licence="public release of the authors, without a licence file; cite the paper",
+        arrays={"weights": xr.DataArray(weights, dims=("component", "voxel"), coords={"component": names})},
+    )
+
+
+def _read_mat(path: Path) -> dict[str, Any]:
+    from scipy.io import loadmat
+
+    if not path.is_file():
+        raise BrainError(f"no components file {path}")
+    try:
+        content: dict[str, Any] = loadmat(path)
+    except (ValueError, TypeError, NotImplementedError, OSError, EOFError) as why:
+        raise BrainError(f"{path.name} cannot be read as a MATLAB file: {why}") from why
+    lacking = [f for f in _FIELDS if f not in content]
+    if lacking:
+        found = sorted(k for k in content if not k.startswith("__"))
+        raise BrainError(f"{path.name} lacks {name_some(lacking)}; it holds {name_some(found, 10)}")
+    return content
+
+
+def _strings(cells: Any) -> list[str]:
+    """Flatten a MATLAB cell array of strings, nested or not."""
+    return [str(np.asarray(cell).item()) for cell in np.asarray(cells).ravel()]

@@ -1,0 +1,109 @@
+"""Audio in and out: any file that libsndfile reads, mono, at the rate asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainalign._files import write_then_rename
+from brainalign.errors import StimulusError
+
+Waveform = NDArray[np.float32]
+
+
+def read_audio(path: Path) -> tuple[Waveform, int]:
+    """Read a sound file as one channel.
+
+    Parameters
+    ----------
+    path : Path
+        A file in a format of libsndfile (wav, flac, ogg, mp3 ...).
+
+    Returns
+    -------
+    waveform : ndarray, shape (n_samples,)
+        Samples in units of full scale, float32; several channels are averaged.
+    sample_rate : int
+        Samples per second.
+
+    Raises
+    ------
+    StimulusError
+        If the file is missing, cannot be read, holds no samples, or holds NaN or infinite ones.
+    """
+    import soundfile
+
+    if not path.is_file():
+        raise StimulusError(f"sound file {path.name!r} is not there (looked in {path.parent})")
+    try:
+        samples, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError, ValueError) as why:
+        raise StimulusError(
+            f"sound file {path.name!r} cannot be read as audio ({path.stat().st_size} bytes): {_reason(why)}"
+        ) from why
+    if len(samples) == 0:
+        raise StimulusError(f"sound file {path.name!r} is empty: it holds no samples")
+    if not np.isfinite(samples).all():
+        raise StimulusError(f"sound file {path.name!r} holds NaN or infinite samples")
+    return samples.mean(axis=1, dtype=np.float32), int(sample_rate)
+
+
+def _reason(why: Exception) -> str:
+    return str(getattr(why, "error_string", None) or why).strip().rstrip(".")
+
+
+def resample(waveform: Waveform, from_rate: int, to_rate: int) -> Waveform:
+    """Resample with soxr at high quality (alias residue below -140 dB).
+
+    Parameters
+    ----------
+    waveform : ndarray, shape (n_samples,)
+        The samples.
+    from_rate, to_rate : int
+        Rates in Hz.
+
+    Returns
+    -------
+    ndarray, shape (round(n_samples * to_rate / from_rate),)
+        The resampled waveform; the input itself if the rates agree.
+    """
+    if from_rate == to_rate:
+        return waveform
+    import soxr
+
+    resampled: Waveform = soxr.resample(waveform, from_rate, to_rate, quality="HQ")
+    return resampled
+
+
+def rms(waveform: NDArray[Any]) -> float:
+    """Return the root mean square of a waveform, computed in double precision."""
+    return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
+
+
+def write_audio(path: Path, waveform: Waveform, sample_rate: int) -> None:
+    """Write a mono waveform as 16-bit PCM; the format follows the suffix.
+
+    Parameters
+    ----------
+    path : Path
+        Where to; ``.wav`` or ``.flac``.
+    waveform : ndarray, shape (n_samples,)
+        Samples in units of full scale.
+    sample_rate : int
+        Rate in Hz.
+
+    Raises
+    ------
+    StimulusError
+        If samples exceed full scale: clipping would change the sound.
+    """
+    import soundfile
+
+    peak = float(np.max(np.abs(waveform)))
+    if peak > 1:
+        raise StimulusError(f"{path.name!r} would clip: peak {peak:.3g} of full scale; lower the level first")
+    with write_then_rename(path) as temporary:
+        soundfile.write(temporary, waveform, sample_rate, subtype="PCM_16")
