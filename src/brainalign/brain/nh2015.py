@@ -29,9 +29,9 @@ def load_nh2015_components(path: str | Path | None = None) -> BrainData:
     Returns
     -------
     BrainData
-        Responses (165 sounds, 6 components): ``lowfreq, highfreq, envsounds, pitch, speech, music``, each scaled to the same
-        maximum, in arbitrary units, with the coordinate ``category``. ``arrays["weights"]`` (component, voxel) are the weights of
-        the components in 11,065 voxels.
+        Responses (165 sounds, 6 components): ``lowfreq, highfreq, envsounds, pitch, speech, music``, each
+        scaled to the same maximum, in arbitrary units, with the coordinate ``category``. ``arrays["weights"]``
+        (component, voxel) are the weights of the components in 11,065 voxels.
 
     Raises
     ------
@@ -44,12 +44,15 @@ def load_nh2015_components(path: str | Path | None = None) -> BrainData:
     content = _read_mat(path)
     names = _strings(content["component_names"])
     if tuple(names) != COMPONENTS:
-        raise BrainError(f"{path.name} holds the components {name_some(names, 10)}, expected {name_some(COMPONENTS, 10)}")
+        raise BrainError(
+            f"{path.name} holds the components {name_some(names, 10)}, expected {name_some(COMPONENTS, 10)}"
+        )
     profiles, weights = np.asarray(content["R"], float), np.asarray(content["W"], float)
     stimuli = _strings(content["stim_names"])
     if profiles.shape != (len(stimuli), len(names)) or weights.shape[0] != len(names):
         raise BrainError(
-            f"{path.name}: R is {profiles.shape} and W is {weights.shape} for {len(stimuli)} stimuli and {len(names)} components"
+            f"{path.name}: R is {profiles.shape} and W is {weights.shape} for {len(stimuli)} stimuli and "
+            f"{len(names)} components"
         )
     responses = make_responses(
         profiles,

@@ -27,9 +27,9 @@ def load_model(name: str) -> AudioModel:
     Parameters
     ----------
     name : str
-        ``NAME[:VARIANT][@CONTROL:SEED]``: a registered name; which weights, where there are several or a file holds them
-        (``"kim2024-cnn:my.safetensors"``); and a control condition, ``random`` for freshly drawn weights or ``permuted`` for
-        weights that are shuffled within each tensor (``"kim2024-cnn@random:0"``).
+        ``NAME[:VARIANT][@CONTROL:SEED]``: a registered name; which weights, where there are several or a file
+        holds them (``"kim2024-cnn:my.safetensors"``); and a control condition, ``random`` for freshly drawn
+        weights or ``permuted`` for weights that are shuffled within each tensor (``"kim2024-cnn@random:0"``).
 
     Returns
     -------

@@ -31,8 +31,9 @@ def extract(
 ) -> Responses:
     """Extract the time-averaged activations of layers for every sound of a set.
 
-    Sounds are batched with others of exactly the same length, so none is padded and the mean over time runs over frames of the
-    sound only. All axes but time are kept: a convolutional layer has channel x frequency units.
+    Sounds are batched with others of exactly the same length, so none is padded and the mean over time runs
+    over frames of the sound only. All axes but time are kept: a convolutional layer has channel x frequency
+    units.
 
     Parameters
     ----------
@@ -52,8 +53,8 @@ def extract(
     Returns
     -------
     Responses
-        Dims ``(stimulus, unit)``, stimuli in the order of the set, float32. Coordinates ``category`` along stimulus; ``layer`` and
-        ``channel`` (index within the layer, channel-major) along unit.
+        Dims ``(stimulus, unit)``, stimuli in the order of the set, float32. Coordinates ``category`` along
+        stimulus; ``layer`` and ``channel`` (index within the layer, channel-major) along unit.
 
     Raises
     ------

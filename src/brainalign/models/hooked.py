@@ -100,8 +100,8 @@ class HookedModel:
     def with_permuted_weights(self, seed: int) -> HookedModel:
         """Return a copy whose weights are shuffled within each tensor.
 
-        The control of Tuckute et al. 2023 (PLoS Biology, e3002366): the distribution of the weights of each layer stays,
-        their arrangement goes. Running statistics of batch normalisation are shuffled alike.
+        The control of Tuckute et al. 2023 (PLoS Biology, e3002366): the distribution of the weights of each
+        layer stays, their arrangement goes. Running statistics of batch normalisation are shuffled alike.
 
         Parameters
         ----------

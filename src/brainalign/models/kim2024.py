@@ -1,8 +1,9 @@
 """The network of Kim, Kim & Jeong 2024 (Nature Communications 15:148, doi:10.1038/s41467-023-44516-0).
 
-Written from the paper's Methods and the sizes of the released notebook: four unpadded convolutions on a log-mel spectrogram
-and a temporal mean, 1,278,191 parameters with 527 classes. The paper's text puts max-pooling after all four convolutions; the
-released network has none after the fourth, and only that gives the published parameter count and a map one band high.
+Written from the paper's Methods and the sizes of the released notebook: four unpadded convolutions on a log-mel
+spectrogram and a temporal mean, 1,278,191 parameters with 527 classes. The paper's text puts max-pooling after
+all four convolutions; the released network has none after the fourth, and only that gives the published
+parameter count and a map one band high.
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ def load_kim2024(variant: str = "", *, pretrained: bool = True) -> HookedModel:
     Returns
     -------
     HookedModel
-        Layers ``conv1``, ``pool1`` ... ``conv4``, ``avgpool`` (the feature layer of the paper, 256 units), ``fc1``, ``fc2``.
+        Layers ``conv1``, ``pool1`` ... ``conv4``, ``avgpool`` (the feature layer of the paper, 256 units),
+        ``fc1``, ``fc2``.
 
     Raises
     ------

@@ -19,10 +19,10 @@ MINIMUM_SAMPLES = WINDOW_SAMPLES // 2 + 1
 class LogMel(nn.Module):
     """Log-mel spectrogram with the settings of the code released with Kim, Kim & Jeong 2024.
 
-    64 mel bands (HTK scale, no area normalisation) from 0 to 8,000 Hz of the power spectrum of 25-ms Hann windows every
-    275 samples, centred, edges reflected; then 10 log10(max(x, 1e-10)), so silence is -100 dB, the reference being a power of
-    one. The scale of the waveforms that the authors fed in is not known (16-bit integers would add 90.3 dB); here they are in
-    units of full scale.
+    64 mel bands (HTK scale, no area normalisation) from 0 to 8,000 Hz of the power spectrum of 25-ms Hann
+    windows every 275 samples, centred, edges reflected; then 10 log10(max(x, 1e-10)), so silence is -100 dB,
+    the reference being a power of one. The scale of the waveforms that the authors fed in is not known (16-bit
+    integers would add 90.3 dB); here they are in units of full scale.
     """
 
     def __init__(self) -> None:

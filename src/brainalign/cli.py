@@ -1,0 +1,131 @@
+"""The command line: parses, calls, prints."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brainalign.errors import BrainalignError
+
+app = typer.Typer(
+    name="brainalign",
+    help="Compare audio models with the human auditory cortex.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+Out = Annotated[Path | None, typer.Option("--out", help="Results folder; it must not exist yet.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all random draws; replaces the recipe's.")]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes that compute side by side.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing results folder.")]
+
+
+def _version(show: bool) -> None:
+    if show:
+        import brainalign
+
+        typer.echo(f"brainalign {brainalign.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Compare audio models with the human auditory cortex."""
+
+
+@app.command()
+def demo(out: Out = None, seed: Seed = None, jobs: Jobs = 1, overwrite: Overwrite = False) -> None:
+    """Run the main job on synthesised sounds and a simulated brain; needs no data and no network.
+
+    Example: brainalign demo --out results/demo
+    """
+    _run("demo", out or Path("results/demo"), seed, jobs, overwrite)
+
+
+@app.command()
+def run(
+    recipe: Annotated[str | None, typer.Argument(help="A TOML file, or the name of a recipe that ships.")] = None,
+    out: Out = None,
+    seed: Seed = None,
+    jobs: Jobs = 1,
+    overwrite: Overwrite = False,
+    show_list: Annotated[bool, typer.Option("--list", help="List the recipes that ship.")] = False,
+) -> None:
+    """Run a recipe: extract activations, compare them with the brain, write a results folder.
+
+    Examples: brainalign run kim2024/natsound165 --out results/natsound165
+
+    brainalign run my-study.toml --jobs 2
+    """
+    from brainalign.errors import RecipeError
+    from brainalign.recipes import shipped_recipes
+
+    if show_list:
+        for name in shipped_recipes():
+            typer.echo(name)
+        return
+    if recipe is None:
+        raise RecipeError("which recipe? give a TOML file or one of: " + ", ".join(shipped_recipes()))
+    _run(recipe, out or Path("results") / Path(recipe).stem, seed, jobs, overwrite)
+
+
+def _run(recipe: str, out: Path, seed: int | None, jobs: int, overwrite: bool) -> None:
+    from brainalign.recipes import run_recipe
+
+    folder = run_recipe(recipe, out, seed=seed, jobs=jobs, overwrite=overwrite, progress=True)
+    typer.echo(f"results: {folder / 'results.csv'}")
+    typer.echo(f"page:    {(folder / 'report.html').resolve()}")
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="A data set, for instance natsound165.")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Take the same files from this folder instead of downloading them.")
+    ] = None,
+) -> None:
+    """Fetch a public data set, or take it from a folder, and check every file by its digest.
+
+    Example: brainalign fetch natsound165
+    """
+    from brainalign.stimuli.fetch import fetch as fetch_files
+
+    folder = fetch_files(name, source, progress=True)
+    typer.echo(f"{name} is complete in {folder}")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, what is broken and how to mend it."""
+    from brainalign.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        typer.echo(f"{finding.state:<8} {finding.what}: {finding.found}")
+        if finding.remedy:
+            typer.echo(f"         -> {finding.remedy}")
+    broken = sum(f.state == "broken" for f in findings)
+    typer.echo(f"{broken} broken" if broken else "all that brainalign needs works")
+    if broken:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line; bad input is one line on standard error and exit code 2."""
+    try:
+        app()
+    except BrainalignError as why:
+        if "--debug" in sys.argv:
+            raise
+        typer.echo(f"brainalign: {' '.join(str(why).split())}", err=True)
+        sys.exit(2)

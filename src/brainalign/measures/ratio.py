@@ -1,0 +1,159 @@
+"""Response ratio: how much stronger a group of units responds to some categories of sound than to the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from brainalign.errors import MeasureError, did_you_mean
+from brainalign.measures.resampling import draw_counts, interval
+from brainalign.measures.result import Result, result_table
+from brainalign.responses import Responses, average_repetitions, check_responses
+from brainalign.stats import rank_sum
+
+Array = NDArray[np.float64]
+
+
+def response_ratio(
+    responses: Responses,
+    *,
+    categories: Sequence[str],
+    group: str | None = None,
+    alternative: Literal["two-sided", "greater", "less"] = "two-sided",
+    n_bootstrap: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Result:
+    """Compare the mean response to some categories with the mean response to all others.
+
+    Parameters
+    ----------
+    responses : Responses
+        Of a model or a brain, with the coordinate ``category`` along stimulus. Repetitions are averaged.
+    categories : sequence of str
+        The target categories, for instance ``["Music", "Song"]``.
+    group : str, optional
+        A coordinate along unit; units that share its value are averaged. By default ``layer`` where there is
+        one (a model), else every unit by itself (components).
+    alternative : {'two-sided', 'greater', 'less'}
+        Of the rank-sum test; ``greater``: stronger responses to the target categories.
+    n_bootstrap : int
+        Resamples of stimuli, within targets and within the rest, for the interval. 0 leaves it empty.
+    level : float
+        Coverage of the interval.
+    seed : int
+        Seed of the resamples.
+
+    Returns
+    -------
+    Result
+        One row per group, statistic ``ratio``: mean over target stimuli / mean over other stimuli (Kim et al.
+        2024), with BCa interval; p and effect size (common-language, U / (n1 n2)) of the Wilcoxon rank-sum test
+        over stimuli, n1 and n2 in ``n_target`` and ``n_rest``. A note flags groups with negative responses,
+        where a ratio is no gain. Array ``profiles`` (profile, stimulus): the responses.
+
+    Raises
+    ------
+    MeasureError
+        If a category is unknown or has fewer than two stimuli beside it, or the responses have no categories or
+        no such coordinate.
+    ResponseError
+        If values are missing.
+    """
+    responses = average_repetitions(responses)
+    check_responses(responses, allow_constant=True)
+    is_target = _targets(responses, categories)
+    profiles = _profiles(responses, group)
+    values = np.asarray(profiles.values, dtype=np.float64)
+    ratios = _ratio(values, is_target, np.ones((1, len(is_target))))[0]
+    counts = draw_counts(len(is_target), n_bootstrap, np.random.default_rng(seed), strata=is_target)
+    low, high, notes = interval(ratios, counts, lambda w: _ratio(values, is_target, w), level, strata=is_target)
+    test = rank_sum(values[:, is_target].T, values[:, ~is_target].T, alternative=alternative)
+    rows = []
+    for i in range(len(values)):
+        negative = int((values[i] < 0).sum())
+        flag = f"{negative} of {values.shape[1]} responses are negative: the ratio is no gain" if negative else ""
+        rows.append(
+            {
+                "measure": "response-ratio",
+                **{name: str(profiles[name].values[i]) for name in ("model", "layer", "brain", "target")},
+                "statistic": "ratio",
+                "value": ratios[i],
+                "ci_low": low[i],
+                "ci_high": high[i],
+                "p": float(np.atleast_1d(test.p)[i]),
+                "effect_size": float(np.atleast_1d(test.effect_size)[i]),
+                "n": len(is_target),
+                "n_of": "stimuli",
+                "note": "; ".join(n for n in (flag, notes[i]) if n),
+                "n_target": int(is_target.sum()),
+                "n_rest": int((~is_target).sum()),
+            }
+        )
+    return Result(
+        measure="response-ratio",
+        table=result_table(rows),
+        arrays={"profiles": profiles},
+        settings={
+            "categories": list(categories),
+            "group": group,
+            "alternative": alternative,
+            "n_bootstrap": n_bootstrap,
+            "level": level,
+            "seed": seed,
+            "test": f"Wilcoxon rank-sum over stimuli, {alternative}, effect size U / (n1 n2)",
+            "interval": "BCa bootstrap over stimuli, within targets and within the rest",
+        },
+    )
+
+
+def _targets(responses: Responses, categories: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which stimuli are of the target categories."""
+    if "category" not in responses.coords:
+        raise MeasureError("the responses have no coordinate 'category' along stimulus, which a response ratio needs")
+    category = responses["category"].values.astype(str)
+    known = dict.fromkeys(category.tolist())
+    for name in categories:
+        if name not in known:
+            raise MeasureError(f"no stimulus has the category {name!r}; {did_you_mean(name, known)}")
+    is_target = np.isin(category, list(categories))
+    for count, what in ((is_target.sum(), "of the target categories"), ((~is_target).sum(), "of other categories")):
+        if count < 2:
+            raise MeasureError(f"a response ratio needs at least 2 stimuli {what}, found {count}")
+    return is_target
+
+
+def _profiles(responses: Responses, group: str | None) -> xr.DataArray:
+    """Average units by group: (profile, stimulus), labelled with what each profile is of."""
+    if group is None and "layer" in responses.coords:
+        group = "layer"
+    if group is not None and group not in responses.coords:
+        raise MeasureError(f"units have no coordinate {group!r}; {did_you_mean(group, map(str, responses.coords))}")
+    labels = responses[group or "unit"].values
+    names = list(dict.fromkeys(labels.tolist()))
+    values = np.stack([responses.values[:, labels == name].mean(axis=1, dtype=np.float64) for name in names])
+    source, is_model = responses.attrs.get("source", ""), "layer" in responses.coords
+    blank = [""] * len(names)
+    coords: dict[str, Any] = {
+        "stimulus": responses["stimulus"].values,
+        "category": ("stimulus", responses["category"].values),
+        "model": ("profile", [source if is_model else ""] * len(names)),
+        "brain": ("profile", ["" if is_model else source] * len(names)),
+        "layer": ("profile", [str(n) for n in names] if group == "layer" else blank),
+        "target": ("profile", ["mean of units"] * len(names) if group == "layer" else [str(n) for n in names]),
+    }
+    return xr.DataArray(values, dims=("profile", "stimulus"), coords=coords)
+
+
+def _ratio(values: Array, is_target: NDArray[np.bool_], weights: Array) -> Array:
+    """Return the ratio of weighted means, (n_resamples, n_profiles)."""
+
+    def mean(part: NDArray[np.bool_]) -> Array:
+        w = weights[:, part]
+        return np.asarray(w @ values[:, part].T / w.sum(axis=1, keepdims=True))
+
+    return mean(is_target) / mean(~is_target)

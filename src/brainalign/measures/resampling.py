@@ -1,0 +1,87 @@
+"""Resampling of stimuli by weights: nothing is copied, and all resamples are computed at once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brainalign.stats import bca_limits, bootstrap_counts, permute_labels
+
+Array = NDArray[np.float64]
+
+
+def draw_orders(n: int, n_permutations: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Return the measured order of `n` stimuli and random ones.
+
+    Parameters
+    ----------
+    n : int
+        Number of stimuli.
+    n_permutations : int
+        Number of random orders; may be 0.
+    rng : numpy Generator
+        The source of randomness.
+
+    Returns
+    -------
+    ndarray of int, shape (1 + n_permutations, n)
+        The first row is 0, 1 ... n - 1.
+    """
+    measured = np.arange(n, dtype=np.intp)[None]
+    return np.vstack([measured, permute_labels(n, n_permutations, rng)]) if n_permutations else measured
+
+
+def draw_counts(
+    n: int, n_bootstrap: int, rng: np.random.Generator, strata: NDArray[np.generic] | None = None
+) -> NDArray[np.int64]:
+    """Return how often each bootstrap sample draws each stimulus, as ``bootstrap_counts``, but of 0 samples too."""
+    if n_bootstrap == 0:
+        return np.empty((0, n), dtype=np.int64)
+    return bootstrap_counts(n, n_bootstrap, rng, strata=strata)
+
+
+def interval(
+    values: Array,
+    counts: NDArray[np.int64],
+    statistic: Callable[[Array], Array],
+    level: float,
+    strata: NDArray[np.generic] | None = None,
+) -> tuple[Array, Array, list[str]]:
+    """Return BCa limits of statistics that take weights of stimuli.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_targets,)
+        The statistics of the data.
+    counts : ndarray, shape (n_resamples, n_stimuli)
+        Bootstrap samples, see :func:`draw_counts`; with none the limits are NaN.
+    statistic : callable
+        Takes weights (n_resamples, n_stimuli), gives statistics (n_resamples, n_targets).
+    level : float
+        Coverage.
+    strata : ndarray, shape (n_stimuli,), optional
+        Labels within which the samples were drawn.
+
+    Returns
+    -------
+    low, high : ndarray, shape (n_targets,)
+        The limits; percentile limits where BCa does not exist (the value lies at the edge of its bootstrap
+        distribution).
+    notes : list of str, length n_targets
+        Says where that was so.
+    """
+    if len(counts) == 0:
+        empty = np.full(len(values), np.nan)
+        return empty, empty, [""] * len(values)
+    resampled = statistic(counts.astype(np.float64))
+    jackknife = statistic(1.0 - np.eye(counts.shape[1]))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="BCa limits do not exist")
+        low, high = (np.atleast_1d(x) for x in bca_limits(values, resampled, jackknife, level, strata=strata))
+    undefined = np.isnan(low)
+    percentile = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    low, high = np.where(undefined, percentile[0], low), np.where(undefined, percentile[1], high)
+    return low, high, ["percentile interval: BCa does not exist" if u else "" for u in undefined]

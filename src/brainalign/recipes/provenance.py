@@ -1,0 +1,78 @@
+"""The record with which anyone can repeat a run."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from brainalign._files import sha256, write_then_rename
+from brainalign.recipes.schema import Recipe
+from brainalign.stimuli import StimulusSet
+
+_PACKAGES = (
+    "brainalign", "torch", "torchaudio", "numpy", "scipy", "scikit-learn", "pandas", "statsmodels", "xarray", "soundfile",
+    "soxr", "matplotlib",
+)  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that can change numbers."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def provenance(
+    recipe: Recipe, path: Path, stimuli: StimulusSet, models: list[dict[str, Any]], brain: dict[str, Any]
+) -> dict[str, Any]:
+    """Collect what determines the numbers of a run.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        As run, the seed included.
+    path : Path
+        Its file.
+    stimuli : StimulusSet
+        The sounds; each is recorded by the digest of its samples.
+    models : list of dict
+        Name, layers and record of each model.
+    brain : dict
+        Name, version and citation of the brain data.
+
+    Returns
+    -------
+    dict
+        Ready for JSON.
+    """
+    return {
+        "command": f"brainalign run {path.name} --seed {recipe.seed}",
+        "invoked_as": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "recipe": recipe.model_dump(mode="json", exclude_none=True),
+        "recipe_sha256": sha256(path),
+        "seed": recipe.seed,
+        "versions": versions(),
+        "stimuli": {
+            "name": stimuli.name,
+            "version": stimuli.manifest.version,
+            "citation": stimuli.manifest.citation,
+            "licence": stimuli.manifest.licence,
+            "sha256": {i: stimuli.digest(i) for i in stimuli.ids},
+        },
+        "models": models,
+        "brain": brain,
+    }
+
+
+def write_json(content: dict[str, Any], path: Path) -> None:
+    """Write JSON, indented, whole or not at all."""
+    with write_then_rename(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,212 @@
+"""What a recipe may say: a TOML file that names stimuli, models, brain data and measures."""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from brainalign._files import shipped
+from brainalign.brain import BRAINS
+from brainalign.errors import BrainalignError, RecipeError, did_you_mean
+from brainalign.measures import MEASURES
+from brainalign.models import MODELS
+from brainalign.stimuli import STIMULI
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class StimuliPart(_Part):
+    """Which sounds: a known set or a folder, whole or a subset asked for by name."""
+
+    set: str
+    ids: list[str] | None = None
+    categories: list[str] | None = None
+
+
+class ModelPart(_Part):
+    """Which model, and which of its layers (globs; all if not given)."""
+
+    name: str
+    layers: list[str] | None = None
+
+
+class BrainPart(BaseModel):
+    """Which brain data; further keys are options of their loader."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the loader."""
+        return dict(self.model_extra or {})
+
+
+class MeasurePart(BaseModel):
+    """Which measure; further keys are its options."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the measure."""
+        return dict(self.model_extra or {})
+
+
+class Recipe(_Part):
+    """A whole analysis."""
+
+    title: str
+    question: str = ""
+    seed: int = 0
+    stimuli: StimuliPart
+    models: list[ModelPart] = Field(min_length=1)
+    brain: BrainPart
+    measures: list[MeasurePart] = Field(min_length=1)
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Return the recipes that ship, by name (``"kim2024/natsound165"``)."""
+    folder = shipped("analyses")
+    return {p.relative_to(folder).with_suffix("").as_posix(): p for p in sorted(folder.rglob("*.toml"))}
+
+
+def find_recipe(name: str | Path) -> Path:
+    """Return the file of a recipe.
+
+    Parameters
+    ----------
+    name : str or path-like
+        A TOML file, or the name of a recipe that ships.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    RecipeError
+        If there is neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    known = shipped_recipes()
+    plain = str(name).removeprefix("analyses/").removesuffix(".toml")
+    if plain in known:
+        return known[plain]
+    raise RecipeError(f"no recipe file and no shipped recipe {str(name)!r}; {did_you_mean(plain, known)}")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe and check every name and option in it, before anything is computed.
+
+    Parameters
+    ----------
+    path : Path
+        A TOML file.
+
+    Returns
+    -------
+    Recipe
+        Checked.
+
+    Raises
+    ------
+    RecipeError
+        If the file is not TOML, a key is unknown or missing, a value has the wrong type, or a name or option is
+        unknown; the message names the key and near misses.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
+        raise RecipeError(f"{path} is not valid TOML: {why}") from why
+    try:
+        recipe = Recipe.model_validate(content)
+    except ValidationError as why:
+        raise RecipeError(f"{path}: {_first_error(why, Recipe)}") from why
+    try:
+        _check_names(recipe, path.parent)
+    except BrainalignError as why:
+        raise RecipeError(f"{path}: {why}") from why
+    return recipe
+
+
+def _check_names(recipe: Recipe, folder: Path) -> None:
+    if recipe.stimuli.set not in STIMULI.names() and not (folder / recipe.stimuli.set).is_dir():
+        hint = did_you_mean(recipe.stimuli.set, STIMULI.names())
+        raise RecipeError(f"stimuli.set: no known set and no folder {recipe.stimuli.set!r}; {hint}")
+    for i, model in enumerate(recipe.models):
+        name = model.name.split(":")[0].split("@")[0]
+        if name not in MODELS.names():
+            raise RecipeError(f"models[{i}].name: no model named {name!r}; {did_you_mean(name, MODELS.names())}")
+    names = [model.name for model in recipe.models]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise RecipeError(f"models: {twice[0]!r} is named twice")
+    check_options(BRAINS.get(recipe.brain.name), recipe.brain.options, "brain")
+    for i, measure in enumerate(recipe.measures):
+        check_options(MEASURES.get(measure.name), measure.options, f"measures[{i}] ({measure.name})")
+
+
+def check_options(function: Callable[..., Any], options: dict[str, Any], where: str) -> None:
+    """Check options against the signature of what they are for.
+
+    Parameters
+    ----------
+    function : callable
+        A loader or a measure; its annotated parameters say which options there are.
+    options : dict
+        What the recipe says.
+    where : str
+        Place in the recipe, for messages.
+
+    Raises
+    ------
+    RecipeError
+        If an option is unknown, is lacking, or has the wrong type.
+    """
+    given = {"responses", "brain", "stimuli"}  # what the runner passes
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+        if name not in given:
+            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+            fields[name] = (parameter.annotation, default)
+    schema = create_model(
+        "Options", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True, strict=False), **fields
+    )
+    try:
+        schema.model_validate(options)
+    except ValidationError as why:
+        raise RecipeError(f"{where}: {_first_error(why, schema)}") from why
+
+
+def _first_error(why: ValidationError, schema: type[BaseModel]) -> str:
+    error = why.errors()[0]
+    # Branches of a union add their types to the place; a reader needs the key alone.
+    place = [p for p in error["loc"] if isinstance(p, int) or not any(c in p for c in "[(")]
+    key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place).lstrip(".")
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {key!r}; {did_you_mean(str(error['loc'][-1]), _keys_beside(schema, error['loc']))}"
+    if error["type"] == "missing":
+        return f"the key {key!r} is missing"
+    return f"{key}: {error['msg']}, found {error['input']!r}"
+
+
+def _keys_beside(schema: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that are known where an unknown one stands."""
+    parts: dict[str, type[BaseModel]] = {"stimuli": StimuliPart, "models": ModelPart}
+    if len(place) > 1 and place[0] in parts:
+        schema = parts[str(place[0])]
+    return list(schema.model_fields)
