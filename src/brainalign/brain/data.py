@@ -35,6 +35,10 @@ class BrainData:
     licence: str
     arrays: Mapping[str, xr.DataArray] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Name the responses after the data set, as tables and messages show them."""
+        object.__setattr__(self, "responses", self.responses.assign_attrs(source=self.name))
+
     def __repr__(self) -> str:
         sizes = " x ".join(f"{n} {d}" for d, n in self.responses.sizes.items())
         return f"<BrainData {self.name} {self.version}: {sizes}>"

@@ -345,11 +345,10 @@ def _arrays(
 
 
 def _edge_warnings(fits: dict[str, LayerFit]) -> list[str]:
-    warnings = []
-    for name, fit in fits.items():
-        if name != CHOSEN and fit.at_edge.any():
-            warnings.append(
-                f"layer {name or 'all'}: in {int(fit.at_edge.sum())} of {fit.at_edge.size} fits the penalty is the first "
-                f"or last of the grid; a target at the upper end cannot be predicted from this layer"
-            )
-    return warnings
+    at_edge = np.concatenate([f.at_edge.ravel() for name, f in fits.items() if name != CHOSEN])
+    if not at_edge.any():
+        return []
+    return [
+        f"in {int(at_edge.sum())} of {at_edge.size} fits the penalty is the first or last of the grid; "
+        f"at the upper end a target cannot be predicted at all"
+    ]

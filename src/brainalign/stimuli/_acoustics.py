@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import get_window
 
+from brainalign.errors import StimulusError
+
 Array = NDArray[np.float64]
 
 
@@ -57,7 +59,17 @@ def acoustic_features(waveform: NDArray[np.floating], sample_rate: int) -> dict[
         compression of the spectrum (magnitude to the 0.67, Tolonen & Karjalainen 2000), weighted by
         the energy of the frames; 0 to 1. ``syllables``: share of 3 to 8 Hz in the modulation of the
         envelope between 1 and 32 Hz (Ding et al. 2017); 0 to 1.
+
+    Raises
+    ------
+    StimulusError
+        If the sound is shorter, silent, or its rate lower.
     """
+    if sample_rate < 16_000 or len(waveform) < 0.2 * sample_rate or not np.any(waveform):
+        raise StimulusError(
+            f"acoustic features need a sound of at least 0.2 s at 16000 Hz or more that is not silent; "
+            f"found {len(waveform) / sample_rate:.3g} s at {sample_rate} Hz, peak {np.abs(waveform).max(initial=0):.3g}"
+        )
     x = np.asarray(waveform, dtype=np.float64)
     width = 2 ** round(np.log2(0.093 * sample_rate))
     power = np.abs(np.fft.rfft(_frames(x, width))) ** 2

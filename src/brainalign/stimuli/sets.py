@@ -224,12 +224,8 @@ def _read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise StimulusError(f"{path.parent} is no stimulus set: it has no {path.name}")
     try:
-        table = pd.read_csv(
-            path,
-            dtype=dict.fromkeys(REQUIRED_COLUMNS, str),
-            encoding="utf-8-sig",
-            keep_default_na=False,
-        )
+        # As text, so that an id like "NA" or "007" stays what it is.
+        table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)
     except (ValueError, UnicodeDecodeError) as why:
         raise StimulusError(f"{path} cannot be read as a table: {why}") from why
     lacking = [c for c in REQUIRED_COLUMNS if c not in table]
@@ -244,7 +240,15 @@ def _read_table(path: Path) -> pd.DataFrame:
     duplicate = table["stimulus_id"][table["stimulus_id"].duplicated()].unique()
     if len(duplicate):
         raise StimulusError(f"{path}: duplicate stimulus_id {name_some(duplicate)}")
-    return table.set_index("stimulus_id")
+    return table.apply(_numeric_if_all).set_index("stimulus_id")
+
+
+def _numeric_if_all(column: pd.Series) -> pd.Series:
+    """Turn a column that the lab added into numbers if all its entries are; empty ones become NaN."""
+    if column.name in REQUIRED_COLUMNS:
+        return column
+    numbers = pd.to_numeric(column.where(column != ""), errors="coerce")
+    return numbers if (numbers.notna() | (column == "")).all() and numbers.notna().any() else column
 
 
 def _inside(folder: Path, file: str, stimulus_id: str) -> Path:

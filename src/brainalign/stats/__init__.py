@@ -1,0 +1,40 @@
+"""How sure we are: rank tests, effect sizes, resampling and permutation. Imports no other room."""
+
+from brainalign.stats.effects import auc, cohens_d, d_prime, welch_t
+from brainalign.stats.mixed import mixed_model
+from brainalign.stats.multiple import adjust_p
+from brainalign.stats.permutation import permutation_p, permute_labels
+from brainalign.stats.rank_nulls import p_from_rank_sum, p_from_signed_rank
+from brainalign.stats.rank_tests import (
+    RankSumTest,
+    SignedRankTest,
+    rank_sum,
+    signed_rank,
+)
+from brainalign.stats.resampling import (
+    BootstrapInterval,
+    bca_limits,
+    bootstrap_counts,
+    bootstrap_interval,
+)
+
+__all__ = [
+    "BootstrapInterval",
+    "RankSumTest",
+    "SignedRankTest",
+    "adjust_p",
+    "auc",
+    "bca_limits",
+    "bootstrap_counts",
+    "bootstrap_interval",
+    "cohens_d",
+    "d_prime",
+    "mixed_model",
+    "p_from_rank_sum",
+    "p_from_signed_rank",
+    "permutation_p",
+    "permute_labels",
+    "rank_sum",
+    "signed_rank",
+    "welch_t",
+]
