@@ -6,6 +6,7 @@ import fnmatch
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +25,7 @@ def extract(
     model: AudioModel,
     stimuli: StimulusSet,
     *,
-    layers: Sequence[str] | None = None,
+    layers: Sequence[str] | str | None = None,
     batch_size: int = 16,
     device: str = "cpu",
     progress: bool = False,
@@ -41,7 +42,7 @@ def extract(
         What listens.
     stimuli : StimulusSet
         What is played; each sound is resampled to the model's rate.
-    layers : sequence of str, optional
+    layers : sequence of str, or str, optional
         Names or globs (``"conv*"``); all layers if not given.
     batch_size : int
         Sounds per forward pass.
@@ -59,10 +60,15 @@ def extract(
     Raises
     ------
     ModelError
-        If a layer does not exist, a sound is too short for the model, or activations are not finite.
+        If a layer does not exist, a sound is too short for the model, or activations are not finite or not as
+        many for every sound.
+    ResponseError
+        If all units respond alike to a sound, as they may to silence.
     StimulusError
         If a sound cannot be read.
     """
+    if batch_size < 1:
+        raise ModelError(f"batch_size must be at least 1, found {batch_size}")
     names = match_layers(model, layers)
     pending: dict[int, list[tuple[str, np.ndarray]]] = defaultdict(list)
     pooled: dict[str, dict[str, np.ndarray]] = {}
@@ -80,6 +86,12 @@ def extract(
     for batch in pending.values():
         pooled |= _listen(model, names, batch, device)
     widths = {layer: len(pooled[stimuli.ids[0]][layer]) for layer in names}
+    for stimulus_id, layer in product(stimuli.ids, names):
+        if len(pooled[stimulus_id][layer]) != widths[layer]:
+            raise ModelError(
+                f"{model.name}, layer {layer!r}: {len(pooled[stimulus_id][layer])} units for stimulus {stimulus_id!r}, "
+                f"{widths[layer]} for {stimuli.ids[0]!r}; is its layout {model.layouts[layer]!r}?"
+            )
     values = np.stack([np.concatenate([pooled[i][layer] for layer in names]) for i in stimuli.ids])
     return make_responses(
         values,
@@ -100,14 +112,14 @@ def extract(
     )
 
 
-def match_layers(model: AudioModel, patterns: Sequence[str] | None) -> list[str]:
+def match_layers(model: AudioModel, patterns: Sequence[str] | str | None) -> list[str]:
     """Return the layers that the patterns name, in order of depth.
 
     Parameters
     ----------
     model : AudioModel
         The model.
-    patterns : sequence of str or None
+    patterns : sequence of str, str or None
         Names or globs; None for all.
 
     Returns
@@ -118,13 +130,15 @@ def match_layers(model: AudioModel, patterns: Sequence[str] | None) -> list[str]
     Raises
     ------
     ModelError
-        If a pattern names none.
+        If a pattern names none, or there is no pattern.
     """
     known = list(model.layouts)
     if patterns is None:
         return known
+    if not patterns:
+        raise ModelError(f"no layer of {model.name} is named; leave layers out for all")
     wanted: set[str] = set()
-    for pattern in patterns:
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
         matched = fnmatch.filter(known, pattern)
         if not matched:
             raise ModelError(f"{model.name} has no layer {pattern!r}; {did_you_mean(pattern, known)}")
@@ -138,8 +152,11 @@ def _listen(
     """Run one batch of sounds of the same length; return {stimulus id: {layer: pooled units}}."""
     waveforms = torch.from_numpy(np.stack([w for _, w in batch])).to(device)
     pooled: dict[str, dict[str, np.ndarray]] = {stimulus_id: {} for stimulus_id, _ in batch}
-    for layer, values in model.activations(waveforms, layers).items():
-        layout = model.layouts[layer]
+    activations = model.activations(waveforms, layers)
+    for layer in layers:
+        if layer not in activations:
+            raise ModelError(f"{model.name} gave no activations of the layer {layer!r}")
+        values, layout = activations[layer], model.layouts[layer]
         if values.ndim != len(layout) or len(values) != len(batch):
             raise ModelError(
                 f"{model.name}, layer {layer!r}: activations of shape {tuple(values.shape)} for {len(batch)} sounds "

@@ -64,8 +64,9 @@ class HookedModel:
             raise ModelError(
                 f"model {self.name!r} has no layer {unknown[0]!r}; {did_you_mean(unknown[0], self.layouts)}"
             )
-        with torch.inference_mode(), recording(self.module, layers) as outputs:
-            self.module(waveforms)
+        module = self.module.to(waveforms.device).eval()
+        with torch.inference_mode(), recording(module, layers) as outputs:
+            module(waveforms)
         for layer in layers:
             calls = len(outputs[layer])
             if calls != 1:
@@ -86,15 +87,25 @@ class HookedModel:
         Returns
         -------
         HookedModel
-            Named ``NAME@random:SEED``.
+            Named ``NAME@random:SEED``, on the CPU.
+
+        Raises
+        ------
+        ModelError
+            If a submodule has weights of its own and no ``reset_parameters``: they would stay as they are.
         """
-        module = copy.deepcopy(self.module)
+        module = copy.deepcopy(self.module).cpu()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            for part in module.modules():
+            torch.default_generator.manual_seed(seed)
+            for path, part in module.named_modules():
                 reset = getattr(part, "reset_parameters", None)
                 if callable(reset):
                     reset()
+                elif own := [name for name, _ in part.named_parameters(recurse=False)]:
+                    raise ModelError(
+                        f"model {self.name!r}: {type(part).__name__} {path!r} cannot draw its weights afresh "
+                        f"({name_some(own)}): it has no reset_parameters()"
+                    )
         return self._control(module, "random", seed)
 
     def with_permuted_weights(self, seed: int) -> HookedModel:

@@ -8,12 +8,13 @@ parameter count and a map one band high.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from brainalign.errors import ModelError
+from brainalign.errors import ModelError, did_you_mean
 from brainalign.models.hooked import HookedModel, load_weights, weights_digest
 from brainalign.models.logmel import HOP_SAMPLES, SAMPLE_RATE, LogMel
 
@@ -98,7 +99,8 @@ def load_kim2024(variant: str = "", *, pretrained: bool = True) -> HookedModel:
     Parameters
     ----------
     variant : str
-        A safetensors file with its weights.
+        Which weights: ``CONDITION/SEED`` for a network that ships, such as ``no-music/0``
+        (see :func:`trained_networks`), or a safetensors file.
     pretrained : bool
         False for the architecture alone, whose weights a control then draws.
 
@@ -117,15 +119,30 @@ def load_kim2024(variant: str = "", *, pretrained: bool = True) -> HookedModel:
         if variant:
             raise ModelError(f"random weights replace all weights: leave the variant {variant!r} out")
         return _model("kim2024-cnn", Kim2024CNN(), {})
-    if not variant.endswith(".safetensors"):
+    trained = trained_networks()
+    if variant in trained:
+        path, name = trained[variant], variant
+    elif variant.endswith(".safetensors"):
+        path, name = Path(variant), Path(variant).stem
+    else:
+        asked = f"has no trained network {variant!r}" if variant else "names no weights"
         raise ModelError(
-            f"model 'kim2024-cnn{':' + variant if variant else ''}' names no weights; give a file, "
-            f"'kim2024-cnn:FILE.safetensors', or draw random ones, 'kim2024-cnn@random:0'"
+            f"model 'kim2024-cnn' {asked}; {did_you_mean(variant, trained)} Or give a file, "
+            f"'kim2024-cnn:FILE.safetensors', or draw random weights, 'kim2024-cnn@random:0'"
         )
-    path = Path(variant)
     network = Kim2024CNN(_n_classes(path))
     load_weights(network, path)
-    return _model(f"kim2024-cnn:{path.stem}", network, {"weights_sha256": weights_digest(network)})
+    record = {"weights_sha256": weights_digest(network)}
+    card = path.with_suffix(".json")
+    if card.is_file():
+        record["weights_licence"] = str(json.loads(card.read_text(encoding="utf-8")).get("licence", ""))
+    return _model(f"kim2024-cnn:{name}", network, record)
+
+
+def trained_networks() -> dict[str, Path]:
+    """Return the weights that ship, by ``CONDITION/SEED``; a card in JSON lies beside each."""
+    folder = Path(__file__).parent / "weights" / "kim2024"
+    return {p.relative_to(folder).with_suffix("").as_posix(): p for p in sorted(folder.rglob("*.safetensors"))}
 
 
 def _n_classes(path: Path) -> int:

@@ -76,9 +76,10 @@ class Recipe(_Part):
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """Return the recipes that ship, by name (``"kim2024/natsound165"``)."""
+    """Return the analyses that ship, by name (``"kim2024/natsound165"``); recipes for training are not among them."""
     folder = shipped("analyses")
-    return {p.relative_to(folder).with_suffix("").as_posix(): p for p in sorted(folder.rglob("*.toml"))}
+    files = [p for p in sorted(folder.rglob("*.toml")) if "[[measures]]" in p.read_text(encoding="utf-8")]
+    return {p.relative_to(folder).with_suffix("").as_posix(): p for p in files}
 
 
 def find_recipe(name: str | Path) -> Path:
