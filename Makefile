@@ -12,7 +12,7 @@ demo: $(VENV)/installed
 	$(BIN)/brainalign demo --out results/demo --overwrite
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
@@ -31,7 +31,7 @@ $(VENV)/installed-test: $(VENV)/installed
 
 # Exact versions of everything that the tests run with, in the environment at hand.
 lock: $(VENV)/installed-test
-	$(PIP) freeze --exclude-editable > requirements.lock
+	(sed -n '/^#/p' requirements.lock; $(PIP) freeze --exclude-editable) > requirements.tmp && mv requirements.tmp requirements.lock
 
 clean:
 	rm -rf $(VENV) results

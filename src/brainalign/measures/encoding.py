@@ -31,6 +31,8 @@ Protocol = Literal["brainalign", "tuckute2023"]
 
 #: Name of the pseudo-layer whose rows report, for each split, the layer that fitted the training part best.
 CHOSEN = "chosen"
+#: Columns of targets, permuted ones included, that are held at a time.
+COLUMNS = 16_384
 _PUBLISHED_ALPHAS: Array = np.power(10.0, np.arange(-50, 50))
 
 
@@ -216,16 +218,21 @@ def fit_layer(
     scores, loo_r2 = np.empty(shape), np.empty(shape)
     at_edge = np.empty((len(positions), n_targets), dtype=bool)
     predictions = []
-    shuffled = targets[orders.T].reshape(len(targets), n_orders * n_targets)
+    step = max(1, COLUMNS // n_targets)
     for s, (train, test) in enumerate(positions):
-        y = shuffled[train]
-        # The mean of a column is taken by itself, see ridge_predict.
-        y_mean = np.ascontiguousarray(y.T).mean(axis=1)
-        fit = ridge_predict(decompose(features[train], features[test]), y - y_mean, alphas)
-        scores[s] = squared_clipped_r(fit.predictions, shuffled[test] - y_mean).reshape(n_orders, n_targets)
-        loo_r2[s] = fit.loo_r2.reshape(n_orders, n_targets)
-        at_edge[s] = fit.at_edge[:n_targets]
-        predictions.append(fit.predictions[:, :n_targets])
+        decomposition = decompose(features[train], features[test])
+        for start in range(0, n_orders, step):
+            block = slice(start, start + step)
+            shuffled = targets[orders[block].T].reshape(len(targets), -1)
+            y = shuffled[train]
+            # The mean of a column is taken by itself, see ridge_predict.
+            y_mean = np.ascontiguousarray(y.T).mean(axis=1)
+            fit = ridge_predict(decomposition, y - y_mean, alphas)
+            scores[s, block] = squared_clipped_r(fit.predictions, shuffled[test] - y_mean).reshape(-1, n_targets)
+            loo_r2[s, block] = fit.loo_r2.reshape(-1, n_targets)
+            if start == 0:
+                at_edge[s] = fit.at_edge[:n_targets]
+                predictions.append(fit.predictions[:, :n_targets])
     return LayerFit(predictions, scores, loo_r2, at_edge)
 
 
