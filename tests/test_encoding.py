@@ -28,9 +28,9 @@ def simulated(n=60, widths=(5, 80), n_targets=4, signal=1.0, seed=0):
 def test_published_code_of_tuckute_2023(shared_data, kind, target_key):
     """The released code, run on the same input (regression.md section 1).
 
-    Compared where its own result does not depend on the number of threads. Of those, the voxels for which it took a penalty
-    above 1e12 and still varied are left out: there all penalties tie in leave-one-out to rounding, rounding picks one, and
-    that one decides whether the prediction vanishes beside the offset.
+    Compared where its own result does not depend on the number of threads. Of those, the voxels for which it took a
+    penalty above 1e12 and still varied are left out: there all penalties tie in leave-one-out to rounding, rounding
+    picks one, and that one decides whether the prediction vanishes beside the offset.
     """
     with np.load(shared_data / "oracles" / "tuckute_oracle.npz", allow_pickle=False) as oracle:
         ids = oracle["stim_names"].tolist()

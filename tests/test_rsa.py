@@ -35,9 +35,7 @@ def test_rsa_equals_rsatoolbox_and_scipy():
     brain = responses(seed=1)
     model = responses(seed=2, mix=brain.values, share=0.6)
     value = rsa(model, brain, n_permutations=0, n_bootstrap=0).table["value"].item()
-    rdms = [
-        rsatoolbox.rdm.calc_rdm(rsatoolbox.data.Dataset(r.values), method="correlation") for r in (model, brain)
-    ]
+    rdms = [rsatoolbox.rdm.calc_rdm(rsatoolbox.data.Dataset(r.values), method="correlation") for r in (model, brain)]
     assert value == pytest.approx(rsatoolbox.rdm.compare(*rdms, method="spearman").item(), abs=1e-12)
     pairs = [r.get_vectors()[0] for r in rdms]
     assert value == pytest.approx(spearmanr(*pairs).statistic, abs=1e-12)
@@ -103,7 +101,9 @@ def test_p_rejects_noise_at_its_level():
             n_permutations=59,
             n_bootstrap=0,
             seed=s,
-        ).table["p"].item()
+        )
+        .table["p"]
+        .item()
         for s in range(1000)
     ]
     rejected = (np.array(p) <= 0.05).mean()
@@ -122,9 +122,7 @@ def test_interval_covers_the_value_of_many_stimuli():
         return [make_responses(latent @ m + 1.5 * rng.standard_normal((n, 25)), ids) for m in mixing]
 
     truth = rsa(*draw(1500, rng), n_permutations=0, n_bootstrap=0).table["value"].item()
-    tables = [
-        rsa(*draw(40, rng), n_permutations=0, n_bootstrap=300, seed=s).table.iloc[0] for s in range(200)
-    ]
+    tables = [rsa(*draw(40, rng), n_permutations=0, n_bootstrap=300, seed=s).table.iloc[0] for s in range(200)]
     covered = np.mean([t["ci_low"] <= truth <= t["ci_high"] for t in tables])
     # Bootstrapped RDM correlations are known to cover a little less than they say; see the docstring.
     assert 0.88 < covered < 0.99, covered

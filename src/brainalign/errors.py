@@ -59,13 +59,13 @@ class MissingExtraError(BrainalignError):
         )
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Describe the known names after a miss, the near misses first.
 
     Parameters
     ----------
-    name : str
-        What was asked for.
+    name : object
+        What was asked for; a string, or what a user took for a name.
     known : iterable of str
         What there is.
 
@@ -75,7 +75,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         ``"did you mean 'x'?"`` or, without a near miss, ``"known: 'a', 'b'"``.
     """
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.6)
     if near:
         return "did you mean " + " or ".join(repr(n) for n in near) + "?"
     return "known: " + (", ".join(repr(n) for n in known) or "none")

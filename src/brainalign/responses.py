@@ -49,10 +49,10 @@ def make_responses(
     unit : sequence of str, length n_units, optional
         Unit ids; ``"0"``, ``"1"`` ... if not given.
     stimulus_info : mapping or DataFrame, optional
-        Columns along ``stimulus``, for instance ``category``. A DataFrame that is indexed by stimulus
-        id is aligned by it.
+        Columns along ``stimulus``, for instance ``category``. A DataFrame must be indexed by stimulus id and is
+        aligned by it, as is a Series that has such an index; arrays and lists are in the order of `stimulus`.
     unit_info : mapping or DataFrame, optional
-        Columns along ``unit``, in the order of `unit`.
+        Columns along ``unit``, in the order of `unit`, or aligned by an index of unit ids.
     attrs : mapping, optional
         What else belongs to the responses (source, units of measurement ...).
     allow_constant : bool
@@ -69,8 +69,8 @@ def make_responses(
         If the shapes disagree, or for anything that :func:`check_responses` finds.
     """
     array = np.asarray(values)
-    if array.dtype == object or not np.issubdtype(array.dtype, np.number):
-        raise ResponseError(f"responses must be numbers, found dtype {array.dtype}")
+    if array.dtype.kind not in "iuf":
+        raise ResponseError(f"responses must be real numbers, found dtype {array.dtype}")
     if array.ndim not in (2, 3):
         raise ResponseError(
             f"responses must be (stimulus, unit) or (repetition, stimulus, unit), "
@@ -107,9 +107,10 @@ def _coordinates(
         missing = [i for i in ids if i not in info.index]
         if missing:
             raise ResponseError(f"the stimulus table has no row for {name_some(missing)}")
-        info = info.loc[ids]
     columns = {}
     for name, entries in info.items():
+        if isinstance(entries, pd.Series) and set(ids) <= set(entries.index):
+            entries = entries.loc[ids]
         column = np.asarray(entries)
         if len(column) != len(ids):
             raise ResponseError(f"the column {name!r} has {len(column)} entries for {len(ids)} {dim} ids")
@@ -147,12 +148,15 @@ def from_table(
     Raises
     ------
     ResponseError
-        If the id column is missing, or a unit column is not numeric.
+        If the id column is missing or has gaps, or a unit column is not numeric.
     """
     if stimulus_column not in table:
         raise ResponseError(
             f"the table has no column {stimulus_column!r}; {did_you_mean(stimulus_column, map(str, table.columns))}"
         )
+    blank = np.flatnonzero(table[stimulus_column].isna())
+    if len(blank):
+        raise ResponseError(f"the column {stimulus_column!r} is empty in row {blank[0] + 1}")
     info = [c for c in info_columns if c in table]
     units = [c for c in table.columns if c != stimulus_column and c not in info]
     text = [c for c in units if not pd.api.types.is_numeric_dtype(table[c])]
@@ -183,17 +187,22 @@ def check_responses(responses: Responses, *, allow_constant: bool = False) -> No
     Raises
     ------
     ResponseError
-        For wrong dims, no stimulus or unit, duplicate ids, values that are not finite, or constant
-        stimuli; the message names them.
+        For wrong dims, no stimulus or unit, duplicate or empty ids, values that are not finite real numbers, or
+        constant stimuli; the message names them.
     """
     if responses.dims not in (DIMS, DIMS_REPEATED):
         raise ResponseError(f"responses have dims {responses.dims}, expected {DIMS} or {DIMS_REPEATED}")
+    if responses.dtype.kind not in "iuf":
+        raise ResponseError(f"responses must be real numbers, found dtype {responses.dtype}")
     for dim in DIMS:
         if dim not in responses.coords:
             raise ResponseError(f"responses have no coordinate {dim!r} with ids")
         if responses.sizes[dim] == 0:
             raise ResponseError(f"responses hold no {dim}")
         ids = responses.indexes[dim]
+        no_ids = [i for i in ids if not isinstance(i, str) or not i]
+        if no_ids:
+            raise ResponseError(f"{dim} ids must be strings that are not empty, found {no_ids[0]!r}")
         if ids.has_duplicates:
             twice = ids[ids.duplicated()].unique()
             raise ResponseError(f"duplicate {dim} ids: {name_some(twice)}")
@@ -304,8 +313,8 @@ def select_units(responses: Responses, **patterns: Any) -> Responses:
     responses : Responses
         The responses.
     **patterns
-        For each named coordinate along ``unit``: a value, a list of values, or a glob such as
-        ``layer="conv*"``. All must hold.
+        For each named coordinate along ``unit``: a value, a glob such as ``layer="conv*"``, or a list of
+        these. All must hold.
 
     Returns
     -------
@@ -315,7 +324,7 @@ def select_units(responses: Responses, **patterns: Any) -> Responses:
     Raises
     ------
     ResponseError
-        If a coordinate does not exist or nothing is left.
+        If a coordinate does not exist, a value or glob fits no unit, or nothing is left.
     """
     keep = np.ones(responses.sizes["unit"], dtype=bool)
     coords = [str(c) for c in responses.coords if responses[c].dims == ("unit",)]
@@ -324,20 +333,27 @@ def select_units(responses: Responses, **patterns: Any) -> Responses:
             raise ResponseError(f"units have no coordinate {name!r}; {did_you_mean(name, coords)}")
         column = responses[name].values
         choices = [wanted] if isinstance(wanted, str) or np.isscalar(wanted) else list(wanted)
-        match = np.zeros_like(keep)
-        for choice in choices:
-            if isinstance(choice, str):
-                match |= np.array([fnmatch.fnmatchcase(str(v), choice) for v in column], dtype=bool)
-            else:
-                match |= column == choice
-        if not match.any():
-            raise ResponseError(
-                f"no unit has {name} = {wanted!r}; {did_you_mean(str(wanted), {str(v) for v in column})}"
-            )
-        keep &= match
+        if not choices:
+            raise ResponseError(f"no {name} is named")
+        fits = [_fits(column, choice) for choice in choices]
+        for choice, fit in zip(choices, fits, strict=True):
+            if not fit.any():
+                raise ResponseError(
+                    f"no unit has {name} = {choice!r}; {did_you_mean(str(choice), {str(v) for v in column})}"
+                )
+        keep &= np.any(fits, axis=0)
     if not keep.any():
         raise ResponseError(f"no unit satisfies all of {patterns}")
     return responses.isel(unit=keep)
+
+
+def _fits(column: np.ndarray[Any, Any], choice: Any) -> np.ndarray[Any, Any]:
+    """Say which entries equal the choice or, if none does, match it as a glob: a name may itself hold brackets."""
+    if not isinstance(choice, str):
+        return np.asarray(column == choice)
+    names = [str(v) for v in column]
+    equal = np.array([n == choice for n in names])
+    return equal if equal.any() else np.array([fnmatch.fnmatchcase(n, choice) for n in names])
 
 
 def average_repetitions(responses: Responses) -> Responses:
@@ -378,14 +394,19 @@ def save_responses(responses: Responses, path: str | Path) -> Path:
     Raises
     ------
     ResponseError
-        If the name does not end in ``.nc``.
+        If the name does not end in ``.nc``, or the file format has no place for an attribute or coordinate.
     """
     path = Path(path)
     if path.suffix != ".nc":
         raise ResponseError(f"responses are saved as netCDF: {path.name!r} must end in '.nc'")
     check_responses(responses, allow_constant=True)
-    with write_then_rename(path) as temporary:
-        responses.rename("responses").to_dataset().to_netcdf(temporary, engine="h5netcdf")
+    from h5netcdf import CompatibilityError  # type: ignore[import-untyped]
+
+    try:
+        with write_then_rename(path) as temporary:
+            responses.rename("responses").to_dataset().to_netcdf(temporary, engine="h5netcdf")
+    except (CompatibilityError, TypeError, ValueError, NotImplementedError) as why:
+        raise ResponseError(f"these responses cannot be written as netCDF: {why}") from why
     return path
 
 
@@ -420,7 +441,7 @@ def load_responses(path: str | Path) -> Responses:
             if "responses" not in dataset:
                 raise ResponseError(f"{path.name} holds no variable 'responses', found {name_some(dataset.data_vars)}")
             responses = dataset["responses"].load()
-    except (OSError, ValueError, KeyError) as why:
+    except (OSError, ValueError, KeyError, RuntimeError) as why:
         raise ResponseError(f"{path.name} cannot be read as netCDF-4: {why}") from why
     for name in responses.coords:
         if responses[name].dtype.kind == "O":

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from brainalign.brain.data import BrainData
 from brainalign.errors import BrainError, name_some
@@ -42,13 +43,13 @@ def load_nh2015_components(path: str | Path | None = None) -> BrainData:
     """
     path = check_fetched("natsound165", [_FILE]) / _FILE if path is None else Path(path)
     content = _read_mat(path)
-    names = _strings(content["component_names"])
+    names = _strings(path, content, "component_names")
     if tuple(names) != COMPONENTS:
         raise BrainError(
             f"{path.name} holds the components {name_some(names, 10)}, expected {name_some(COMPONENTS, 10)}"
         )
-    profiles, weights = np.asarray(content["R"], float), np.asarray(content["W"], float)
-    stimuli = _strings(content["stim_names"])
+    profiles, weights = _matrix(path, content, "R"), _matrix(path, content, "W")
+    stimuli = _strings(path, content, "stim_names")
     if profiles.shape != (len(stimuli), len(names)) or weights.shape[0] != len(names):
         raise BrainError(
             f"{path.name}: R is {profiles.shape} and W is {weights.shape} for {len(stimuli)} stimuli and "
@@ -58,7 +59,7 @@ def load_nh2015_components(path: str | Path | None = None) -> BrainData:
         profiles,
         stimuli,
         names,
-        stimulus_info={"category": _strings(content["category_labels"])},
+        stimulus_info={"category": _strings(path, content, "category_labels")},
         attrs={"source": "nh2015-components"},
     )
     return BrainData(
@@ -78,7 +79,7 @@ def _read_mat(path: Path) -> dict[str, Any]:
         raise BrainError(f"no components file {path}")
     try:
         content: dict[str, Any] = loadmat(path)
-    except (ValueError, TypeError, NotImplementedError, OSError, EOFError) as why:
+    except Exception as why:  # scipy raises a dozen kinds on a damaged file, zlib.error and IndexError among them
         raise BrainError(f"{path.name} cannot be read as a MATLAB file: {why}") from why
     lacking = [f for f in _FIELDS if f not in content]
     if lacking:
@@ -87,6 +88,16 @@ def _read_mat(path: Path) -> dict[str, Any]:
     return content
 
 
-def _strings(cells: Any) -> list[str]:
+def _matrix(path: Path, content: dict[str, Any], field: str) -> NDArray[np.float64]:
+    matrix = np.asarray(content[field])
+    if matrix.dtype.kind not in "iuf" or not np.isfinite(matrix).all():
+        raise BrainError(f"{path.name}: {field} is not a matrix of finite real numbers")
+    return matrix.astype(np.float64)
+
+
+def _strings(path: Path, content: dict[str, Any], field: str) -> list[str]:
     """Flatten a MATLAB cell array of strings, nested or not."""
-    return [str(np.asarray(cell).item()) for cell in np.asarray(cells).ravel()]
+    cells = [np.asarray(cell) for cell in np.asarray(content[field]).ravel()]
+    if any(cell.size != 1 for cell in cells):
+        raise BrainError(f"{path.name}: {field} is not a cell array of strings")
+    return [str(cell.item()) for cell in cells]

@@ -1,4 +1,4 @@
-"""Representational similarity analysis: do model and brain find the same sounds alike?
+"""Representational similarity analysis: whether model and brain find the same sounds alike.
 
 RDMs are compared by Spearman's rank correlation over pairs of stimuli. Pairs are not independent, so the p is
 from permuted stimulus labels and the interval from resampled stimuli. A bootstrap sample of stimuli with counts
@@ -174,7 +174,7 @@ class _Ranker:
 
 
 def _permuted_spearman(models: Array, brain_rdm: Array, orders: NDArray[np.intp]) -> tuple[Array, Array]:
-    """Return the correlations in the measured order of stimuli, (n_models,), and in the others, (n_orders - 1, n_models)."""
+    """Return the correlations in the measured order, (n_models,), and in the others, (n_orders - 1, n_models)."""
     from scipy.stats import rankdata
 
     pairs = np.triu_indices(len(brain_rdm), 1)

@@ -14,8 +14,8 @@ from brainalign.recipes.schema import Recipe
 from brainalign.stimuli import StimulusSet
 
 _PACKAGES = (
-    "brainalign", "torch", "torchaudio", "numpy", "scipy", "scikit-learn", "pandas", "statsmodels", "xarray", "soundfile",
-    "soxr", "matplotlib",
+    "brainalign", "torch", "torchaudio", "numpy", "scipy", "scikit-learn", "pandas", "statsmodels", "xarray",
+    "soundfile", "soxr", "matplotlib",
 )  # fmt: skip
 
 

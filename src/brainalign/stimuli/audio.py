@@ -40,7 +40,7 @@ def read_audio(path: Path) -> tuple[Waveform, int]:
         raise StimulusError(f"sound file {path.name!r} is not there (looked in {path.parent})")
     try:
         samples, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError, ValueError) as why:
+    except (soundfile.LibsndfileError, RuntimeError, ValueError, TypeError) as why:
         raise StimulusError(
             f"sound file {path.name!r} cannot be read as audio ({path.stat().st_size} bytes): {_reason(why)}"
         ) from why
@@ -67,9 +67,16 @@ def resample(waveform: Waveform, from_rate: int, to_rate: int) -> Waveform:
 
     Returns
     -------
-    ndarray, shape (round(n_samples * to_rate / from_rate),)
-        The resampled waveform; the input itself if the rates agree.
+    ndarray, shape (n_samples * to_rate / from_rate,)
+        The resampled waveform, its length rounded (half a sample up); the input itself if the rates agree.
+
+    Raises
+    ------
+    StimulusError
+        If a rate is not positive.
     """
+    if min(from_rate, to_rate) <= 0:
+        raise StimulusError(f"cannot resample from {from_rate} to {to_rate} Hz: sample rates are positive")
     if from_rate == to_rate:
         return waveform
     import soxr
@@ -98,10 +105,15 @@ def write_audio(path: Path, waveform: Waveform, sample_rate: int) -> None:
     Raises
     ------
     StimulusError
-        If samples exceed full scale: clipping would change the sound.
+        If samples exceed full scale (clipping would change the sound) or are not finite, if there are none, or if
+        the format is another.
     """
     import soundfile
 
+    if path.suffix.lower() not in (".wav", ".flac"):
+        raise StimulusError(f"sounds are written as '.wav' or '.flac', not {path.name!r}")
+    if not len(waveform) or not np.isfinite(waveform).all():
+        raise StimulusError(f"{path.name!r} is not written: the sound holds no samples, or NaN or infinite ones")
     peak = float(np.max(np.abs(waveform)))
     if peak > 1:
         raise StimulusError(f"{path.name!r} would clip: peak {peak:.3g} of full scale; lower the level first")

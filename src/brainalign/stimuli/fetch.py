@@ -104,12 +104,13 @@ def check_fetched(name: str, files: list[str]) -> Path:
 def _download(name: str, file: str, digest: str, target: Path) -> None:
     import pooch
 
+    pooch.get_logger().setLevel("WARNING")  # a line per file would drown the progress bar
     origin = tomllib.loads((shipped("stimuli") / name / "origin.toml").read_text(encoding="utf-8"))["url"]
     try:
         pooch.retrieve(origin + file, known_hash=f"sha256:{digest}", fname=target.name, path=target.parent)
     except Exception as why:  # requests and pooch raise many kinds; all mean that the file could not be had
         raise DownloadError(
-            f"{file} of {name} could not be fetched from {origin}: {str(why).splitlines()[0]}; "
+            f"{file} of {name} could not be fetched from {origin}: {' '.join(str(why).split()) or type(why).__name__}; "
             f"if you have the files, do: brainalign fetch {name} --from FOLDER"
         ) from why
 

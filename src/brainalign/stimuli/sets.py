@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from brainalign.errors import StimulusError, did_you_mean, name_some
 from brainalign.stimuli.audio import Waveform, read_audio, resample, rms
@@ -29,14 +29,14 @@ REQUIRED_COLUMNS = ("stimulus_id", "file", "category")
 class Manifest(BaseModel):
     """What ``stimulus_set.toml`` says of a set."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str
     version: str
     citation: str
     licence: str
     sample_rate: PositiveInt | None = None
-    target_rms: PositiveFloat | None = None
+    target_rms: float | None = Field(default=None, gt=0, le=1)
 
 
 @dataclass(frozen=True)
@@ -119,21 +119,24 @@ class StimulusSet:
                     f"it cannot be brought to an RMS of {self.manifest.target_rms}"
                 )
             waveform = (waveform * (self.manifest.target_rms / level)).astype(np.float32)
-        return resample(waveform, rate, sample_rate or rate), sample_rate or rate
+        wanted = rate if sample_rate is None else sample_rate
+        return resample(waveform, rate, wanted), wanted
 
     def digest(self, stimulus_id: str) -> str:
         """Return the SHA-256 of a sound as it is played: its samples (float32) and their rate."""
         waveform, rate = self.waveform(stimulus_id)
         return hashlib.sha256(waveform.astype("<f4").tobytes() + f"@{rate}".encode()).hexdigest()
 
-    def select(self, stimulus_ids: Sequence[str] | None = None, categories: Sequence[str] | None = None) -> StimulusSet:
+    def select(
+        self, stimulus_ids: Sequence[str] | str | None = None, categories: Sequence[str] | str | None = None
+    ) -> StimulusSet:
         """Return the subset with these ids (in this order) and of these categories.
 
         Parameters
         ----------
-        stimulus_ids : sequence of str, optional
+        stimulus_ids : sequence of str, or str, optional
             Which sounds; all if not given.
-        categories : sequence of str, optional
+        categories : sequence of str, or str, optional
             Which categories; all if not given.
 
         Returns
@@ -144,17 +147,21 @@ class StimulusSet:
         Raises
         ------
         StimulusError
-            If an id or a category is unknown, or nothing is left.
+            If an id or a category is unknown, an id is asked for twice, or nothing is left.
         """
         table = self.table
         if stimulus_ids is not None:
+            stimulus_ids = [stimulus_ids] if isinstance(stimulus_ids, str) else list(stimulus_ids)
             missing = [i for i in stimulus_ids if i not in table.index]
             if missing:
                 raise StimulusError(
                     f"{self.name} has no stimulus {name_some(missing)}; {did_you_mean(missing[0], self.ids)}"
                 )
-            table = table.loc[list(stimulus_ids)]
+            table = table.loc[stimulus_ids]
+            if not table.index.is_unique:
+                raise StimulusError(f"asked twice for {name_some(table.index[table.index.duplicated()].unique())}")
         if categories is not None:
+            categories = [categories] if isinstance(categories, str) else list(categories)
             missing = [c for c in categories if c not in self.categories]
             if missing:
                 raise StimulusError(
@@ -194,11 +201,12 @@ def read_stimulus_set(folder: Path | str, *, audio_folder: Path | None = None) -
     audio_folder = folder if audio_folder is None else audio_folder
     manifest = _read_manifest(folder / "stimulus_set.toml")
     table = _read_table(folder / "stimuli.csv")
-    paths = {i: _inside(audio_folder, str(f), str(i)) for i, f in table["file"].items()}
-    missing = [str(i) for i, p in paths.items() if not p.is_file()]
+    found = {str(i): _find(audio_folder, str(f), str(i)) for i, f in table["file"].items()}
+    paths = {i: p for i, p in found.items() if p is not None}
+    missing = [i for i in found if i not in paths]
     if missing:
         raise StimulusError(
-            f"{manifest.name}: the files of {len(missing)} of {len(paths)} stimuli are not in {audio_folder}: "
+            f"{manifest.name}: the files of {len(missing)} of {len(found)} stimuli are not in {audio_folder}: "
             f"{name_some(missing)}"
         )
     return StimulusSet(manifest, table, lambda i: read_audio(paths[i]), audio_folder)
@@ -228,6 +236,8 @@ def _read_table(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)
     except (ValueError, UnicodeDecodeError) as why:
         raise StimulusError(f"{path} cannot be read as a table: {why}") from why
+    if not isinstance(table.index, pd.RangeIndex):
+        raise StimulusError(f"{path}: the rows have more fields than the header has columns")
     lacking = [c for c in REQUIRED_COLUMNS if c not in table]
     if lacking:
         raise StimulusError(f"{path} lacks the column {name_some(lacking)}; it has {name_some(table.columns, 20)}")
@@ -236,7 +246,7 @@ def _read_table(path: Path) -> pd.DataFrame:
     for column in REQUIRED_COLUMNS:
         blank = np.flatnonzero(table[column].str.strip() == "")
         if len(blank):
-            raise StimulusError(f"{path}, line {blank[0] + 2}: {column} is empty")
+            raise StimulusError(f"{path}, stimulus {blank[0] + 1}: {column} is empty")
     duplicate = table["stimulus_id"][table["stimulus_id"].duplicated()].unique()
     if len(duplicate):
         raise StimulusError(f"{path}: duplicate stimulus_id {name_some(duplicate)}")
@@ -251,9 +261,13 @@ def _numeric_if_all(column: pd.Series) -> pd.Series:
     return numbers if (numbers.notna() | (column == "")).all() and numbers.notna().any() else column
 
 
-def _inside(folder: Path, file: str, stimulus_id: str) -> Path:
-    """Return the path of a file of the set, which must not lead out of the folder."""
-    path = (folder / file).resolve()
+def _find(folder: Path, file: str, stimulus_id: str) -> Path | None:
+    """Return the path of a file of the set, which must not lead out of the folder; None if it is not there."""
+    try:
+        path = (folder / file).resolve()
+        there = path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return None
     if not path.is_relative_to(folder.resolve()):
         raise StimulusError(f"stimulus {stimulus_id!r}: file {file!r} leads out of {folder}")
-    return path
+    return path if there else None

@@ -1,0 +1,95 @@
+"""Static figures of results: each function takes tidy data and draws into axes or a figure it is given.
+
+Nothing here touches pyplot: figures are :class:`matplotlib.figure.Figure`, so a report that is made on
+a server leaves no window and no global state behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from brainalign.errors import MeasureError, name_some
+from brainalign.measures.result import Result
+from brainalign.report._draw import new_figure, style
+from brainalign.report.estimates import (
+    plot_layer_curves,
+    plot_ratios,
+    plot_rsa,
+    plot_targets,
+)
+from brainalign.report.matrices import plot_rdm, plot_rdms
+from brainalign.report.profiles import (
+    plot_category_means,
+    plot_component_profiles,
+    plot_profile,
+    plot_profile_pair,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = [
+    "plot_category_means",
+    "plot_component_profiles",
+    "plot_layer_curves",
+    "plot_profile",
+    "plot_profile_pair",
+    "plot_ratios",
+    "plot_rdm",
+    "plot_rdms",
+    "plot_result",
+    "plot_rsa",
+    "plot_targets",
+]
+
+
+def _plot_encoding(ax: Axes, table: pd.DataFrame) -> Axes:
+    return plot_targets(ax, table[table["statistic"] == "r2"])
+
+
+def _plot_ratio(ax: Axes, table: pd.DataFrame) -> Axes:
+    return plot_ratios(ax, table[table["statistic"] == "ratio"])
+
+
+def _plot_rsa(ax: Axes, table: pd.DataFrame) -> Axes:
+    return plot_rsa(ax, table[table["statistic"] == "spearman"])
+
+
+_MAIN: dict[str, Callable[[Axes, pd.DataFrame], Axes]] = {
+    "component-encoding": _plot_encoding, "response-ratio": _plot_ratio, "rsa": _plot_rsa,
+}  # fmt: skip
+
+
+def plot_result(result: Result, ax: Axes | None = None) -> Axes:
+    """Draw the main figure of one result.
+
+    Parameters
+    ----------
+    result : Result
+        Of the measure "component-encoding", "response-ratio" or "rsa".
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure if not given.
+
+    Returns
+    -------
+    matplotlib Axes
+        The axes drawn into.
+
+    Raises
+    ------
+    MeasureError
+        If there is no figure for the measure.
+    """
+    if result.measure not in _MAIN:
+        raise MeasureError(
+            f"there is no figure for the measure {result.measure!r} (there is for {name_some(_MAIN)}); "
+            f"its numbers are in Result.table"
+        )
+    if ax is None:
+        with style():
+            ax = new_figure(8, max(2.5, min(0.3 * len(result.table) + 1, 10))).subplots()
+            return _MAIN[result.measure](ax, result.table)
+    return _MAIN[result.measure](ax, result.table)

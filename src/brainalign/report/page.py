@@ -1,0 +1,182 @@
+"""The page of a run: one HTML file with its figures, tables, methods and provenance, and nothing to load.
+
+The page works without a network and without JavaScript, in light and dark, on paper and by keyboard.
+Everything that comes from names is escaped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from shlex import join
+from typing import Any
+
+import pandas as pd
+
+from brainalign._files import write_then_rename
+from brainalign.brain.data import BrainData
+from brainalign.measures.result import Result
+from brainalign.report import panels, words
+from brainalign.report._draw import style
+from brainalign.report.colours import model_styles
+from brainalign.stimuli.sets import StimulusSet
+
+#: Most rows of a table in the page; a run over voxels has many times more.
+MAX_ROWS = 2000
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """What a page is made from.
+
+    Attributes
+    ----------
+    title : str
+        Title of the recipe.
+    question : str
+        One sentence.
+    stimuli : StimulusSet
+        The sounds.
+    brain : BrainData
+        What was measured.
+    results : list of Result
+        One per measure and model.
+    provenance : dict
+        Versions, seeds, digests, and the ``command`` that repeats the run.
+    baselines : sequence of str, optional
+        Models that are acoustic baselines; if not given, those whose names say so
+        (:data:`brainalign.report.words.ACOUSTIC_BASELINES`).
+    """
+
+    title: str
+    question: str
+    stimuli: StimulusSet
+    brain: BrainData
+    results: list[Result]
+    provenance: dict[str, Any]
+    baselines: Sequence[str] | None = None
+
+
+def write_report(content: ReportContent, path: Path, *, figures_folder: Path | None) -> Path:
+    """Write the page of a run, and its figures as files.
+
+    Parameters
+    ----------
+    content : ReportContent
+        What to show.
+    path : Path
+        The HTML file; replaced when the new one is whole.
+    figures_folder : Path or None
+        Where every figure goes as SVG and PDF, with its numbers as CSV; None for no files.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    MeasureError
+        If the arrays of a result name a sound that the stimulus set does not have.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    models = [m for r in content.results for m in r.table["model"] if m]
+    gallery = panels.Gallery(content, Path(path), figures_folder, model_styles(models))
+    with style():
+        context = _context(content, gallery)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    source = files("brainalign.report").joinpath("template.html.j2").read_text(encoding="utf-8")
+    html = environment.from_string(source).render(context)
+    with write_then_rename(Path(path)) as temporary:
+        temporary.write_text(html, encoding="utf-8", errors="replace")
+    return Path(path)
+
+
+def _context(content: ReportContent, gallery: panels.Gallery) -> dict[str, Any]:
+    """Gather what the template shows."""
+    answer = words.headline(content.results, content.baselines)
+    provenance = {k: v for k, v in content.provenance.items() if k != "command"}
+    command = content.provenance.get("command", "")
+    return {
+        "content": content,
+        "answer": answer,
+        "tiles": _tiles(answer),
+        "cautions": words.cautions(content.results, content.stimuli),
+        "first": answer.best["model"] if answer.best else "",
+        "main": panels.main(gallery, answer),
+        "profiles": panels.profiles(gallery),
+        "curves": panels.curves(gallery),
+        "ratios": panels.ratios(gallery),
+        "matrices": panels.matrices(gallery),
+        "tables": [_table(m, content.results) for m in dict.fromkeys(r.measure for r in content.results)],
+        "methods": words.methods(content.results),
+        "categories": content.stimuli.table["category"].value_counts(sort=False).items(),
+        "facts": {k: words.setting(v) for k, v in provenance.items() if not _nested(v)},
+        "records": {
+            k: json.dumps(v, indent=2, default=str, ensure_ascii=False) for k, v in provenance.items() if _nested(v)
+        },
+        "command": command if isinstance(command, str) else join(map(str, command)),
+    }  # fmt: skip
+
+
+def _nested(value: Any) -> bool:
+    return isinstance(value, Mapping | list | tuple)
+
+
+def _tiles(answer: words.Headline) -> list[tuple[str, str, str]]:
+    """Return the numbers of the answer as value, interval and what it is."""
+    tiles = []
+    for row, what in ((answer.best, "held-out r²"), (answer.baseline, "held-out r², acoustic baseline")):
+        if row is not None:
+            label = f"{what}, {row['model']}"
+            tiles.append((words.scores(row)[0], _ends(row), label))
+    row = answer.ratio
+    if row is not None:
+        tiles.append((words.scores(row)[0], _ends(row), f"response ratio of the brain’s {answer.target}"))
+        if words.present(row["effect_size"]):
+            p = f"p = {words.number(row['p'], 2)}" if words.present(row["p"]) else ""
+            tiles.append((f"{row['effect_size']:.3f}", p, "common-language effect size (rank-sum)"))
+    return tiles  # fmt: skip
+
+
+def _ends(row: words.Row) -> str:
+    _, low, high = words.scores(row)
+    return f"{low} to {high}" if low else "no interval"
+
+
+def _table(measure: str, results: Sequence[Result]) -> dict[str, Any]:
+    """Prepare all rows of a measure for the page: empty columns are left out, constant ones named in the caption."""
+    table = pd.concat([r.table for r in results if r.measure == measure], ignore_index=True)
+    table = table.drop(columns="measure").rename(columns=str)
+    text = table.map(lambda v: str(v) if words.present(v) else "")
+    constant = [
+        c
+        for c in table
+        if c not in ("model", "layer", "target", "value", "note") and len(table) > 1 and text[c].nunique() == 1
+    ]
+    columns = [str(c) for c in table if (text[c] != "").any() and c not in constant]
+    numeric = {c for c in columns if _numeric(table[c])}
+    rows = [[_cell(c, row[c], c in numeric) for c in columns] for row in words.records(table.head(MAX_ROWS))]
+    same = ", ".join(
+        f"{c} {_cell(str(c), table[c].iloc[0], _numeric(table[c]))['text']}" for c in constant if text[c].iloc[0]
+    )
+    n = f"{len(table)} estimates" if len(rows) == len(table) else f"The first {len(rows)} of {len(table)} estimates"
+    caption = f"{n}; the same in all: {same}." if same else f"{n}."
+    return {"measure": measure, "columns": [(c, c in numeric) for c in columns], "rows": rows, "caption": caption}
+
+
+def _numeric(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
+def _cell(column: str, value: Any, numeric: bool) -> dict[str, str]:
+    """Write a cell: what is read, the full value that sorts, and how it is set."""
+    if not words.present(value):
+        return {"text": "–" if numeric else "", "key": "", "kind": "number" if numeric else ""}
+    estimate = column in ("value", "ci_low", "ci_high", "effect_size")
+    text = words.number(value, trailing=estimate) if numeric else str(value)
+    return {"text": text, "key": str(value), "kind": "number" if numeric else "note" if column == "note" else ""}

@@ -1,0 +1,368 @@
+"""The figures of a page, each with the caption and the description that hold its numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from markupsafe import Markup
+
+from brainalign.measures.encoding import CHOSEN
+from brainalign.measures.result import Result
+from brainalign.report import figures
+from brainalign.report._draw import new_figure, series
+from brainalign.report.colours import ModelStyle
+from brainalign.report.estimates import headline_rows
+from brainalign.report.profiles import category_means, sorted_ids
+from brainalign.report.svg import Drawing
+from brainalign.report.words import Headline, Row, highest, join, number, records, score, table_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from brainalign.report.page import ReportContent
+
+#: Most rows of the figure of ratios, and most targets (there may be thousands of voxels) of the figures of encoding.
+MAX_RATIOS, MAX_TARGETS = 60, 12
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure as the template takes it: its files are pairs of kind and relative address."""
+
+    label: str
+    svg: Markup
+    caption: str
+    files: list[tuple[str, str]]
+
+
+@dataclass
+class Gallery:
+    """Takes the figures of a page in, and writes them into a folder if there is one.
+
+    Attributes
+    ----------
+    content : ReportContent
+        What the page is made from.
+    page : Path
+        The page.
+    folder : Path or None
+        Where the figures go as files.
+    styles : dict of str to ModelStyle
+        How each model is drawn.
+    """
+
+    content: ReportContent
+    page: Path
+    folder: Path | None
+    styles: dict[str, ModelStyle]
+    _names: set[str] = field(default_factory=set)
+
+    @property
+    def category(self) -> pd.Series:
+        """Category of each sound, indexed by stimulus id."""
+        return self.content.stimuli.table["category"]
+
+    def add(
+        self, name: str, figure: Figure, data: pd.DataFrame, caption: str, *, label: str = "", alt: str = ""
+    ) -> Shown:
+        """Take a figure in; its files are linked from the page if they lie below it."""
+        name = self._unique(name)
+        home = self.page.parent.resolve()
+        drawing = Drawing(figure)
+        written = drawing.save(data, self.folder, name) if self.folder else []
+        links = [
+            (path.suffix[1:].upper(), quote(path.resolve().relative_to(home).as_posix()))
+            for path in written
+            if path.resolve().is_relative_to(home)
+        ]
+        return Shown(label, Markup(drawing.inline(name, alt or caption)), caption, links)
+
+    def _unique(self, name: str) -> str:
+        """Make a name safe as a file name and an id, and different from those before it."""
+        slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "figure"
+        taken, n = slug, 2
+        while taken in self._names:
+            taken, n = f"{slug}-{n}", n + 1
+        self._names.add(taken)
+        return taken
+
+
+def main(gallery: Gallery, answer: Headline) -> Shown | None:
+    """Draw the profile that the answer is about, above the best model's prediction of it.
+
+    Parameters
+    ----------
+    gallery : Gallery
+        Takes the figure.
+    answer : Headline
+        What it is about.
+
+    Returns
+    -------
+    Shown or None
+        None if no result holds the profile.
+    """
+    brain, target = gallery.content.brain.name, answer.target
+    encoded = [r for r in gallery.content.results if _predicts(r) and answer.best and _model(r) == answer.best["model"]]
+    predictions, rows = _predictions(encoded[0], [target]) if encoded else ({}, {})
+    if target in rows:
+        row = rows[target]
+        observed = series(encoded[0].arrays["observed"].sel(target=target))
+        predicted = series(predictions[target])
+        model = f"{row['model']}, " + (
+            "layer chosen in training" if row["layer"] == CHOSEN else f"layer {row['layer']}"
+        )
+        caption = (
+            f"Response of the {target} component of {brain} to each sound (top), and the prediction of it by {model}, "
+            f"made while that sound is held out (bottom): r² = {score(row)}, "
+            f"n = {row['n']} {row['n_of']}. Both rows have one order. The means at the right name the colours."
+        )
+    else:
+        profile = _brain_profile(gallery.content.results, target)
+        if profile is None:
+            return None
+        observed, predicted, model = profile, None, ""
+        caption = f"Response of {target} of {brain} to each sound. The means at the right name the colours."
+    means = category_means(observed, gallery.category)["mean"]
+    alt = (
+        f"{caption} Mean measured response: strongest {means.index[0]}, {number(means.iloc[0])}; "
+        f"weakest {means.index[-1]}, {number(means.iloc[-1])}."
+    )
+    category = gallery.category
+    figure = figures.plot_profile_pair(observed, predicted, category, name=f"{target} component", model=model)
+    data = _profile_data(observed, predicted, category, target)
+    return gallery.add(f"main-{target}", figure, data, caption, alt=alt)
+
+
+def profiles(gallery: Gallery) -> list[Shown]:
+    """Draw all components and their predictions, one figure per model.
+
+    Parameters
+    ----------
+    gallery : Gallery
+        Takes the figures.
+
+    Returns
+    -------
+    list of Shown
+        Labelled by model.
+    """
+    shown = []
+    few, cut = _few_targets(table_of(gallery.content.results, "component-encoding", "r2"))
+    for result in filter(_predicts, gallery.content.results):
+        predictions, rows = _predictions(result, few)
+        if not rows:
+            continue
+        observed = result.arrays["observed"].sel(target=list(rows))
+        predicted = xr.concat(list(predictions.values()), dim="target", coords="minimal", compat="override")
+        figure = figures.plot_component_profiles(
+            observed, predicted, gallery.category, pd.DataFrame(list(rows.values()))
+        )
+        how = "from the layer chosen inside the training sounds"
+        if any(row["layer"] != CHOSEN for row in rows.values()):
+            how = join(dict.fromkeys(f"{t} from {row['layer']}" for t, row in rows.items()))
+        caption = (
+            f"Each component’s measured response to the sounds (upper row) and the held-out prediction of it by "
+            f"{_model(result)} in the same order (lower row), {how}. r²: {_values(rows.values(), 'target')}.{cut}"
+        )
+        data = pd.concat(
+            _profile_data(series(observed.sel(target=t)), series(predictions[t]), gallery.category, t) for t in rows
+        )
+        shown.append(gallery.add(f"profiles-{_model(result)}", figure, data, caption, label=_model(result)))
+    return shown
+
+
+def curves(gallery: Gallery) -> list[Shown]:
+    """Draw encoding by component and by layer, and RSA by layer.
+
+    Parameters
+    ----------
+    gallery : Gallery
+        Takes the figures.
+
+    Returns
+    -------
+    list of Shown
+        Those for which there are results.
+    """
+    shown = []
+    encoding = table_of(gallery.content.results, "component-encoding", "r2")
+    rsa = table_of(gallery.content.results, "rsa", "spearman")
+    how = "bands are intervals; a model of one layer is a dashed line"
+    few, cut = _few_targets(encoding)
+    encoding = encoding[encoding["target"].isin(few)]
+    if len(encoding):
+        rows = headline_rows(encoding)
+        figure = new_figure(11, max(0.42 * rows["target"].nunique(), 1) + 0.8)
+        figures.plot_targets(figure.subplots(), encoding, styles=gallery.styles).set_xlabel("held-out r²")
+        caption = (
+            "Held-out r² of every component by every model, with its interval; where a model has several layers, the "
+            f"layer was chosen inside the training sounds. Highest: {_highest_by_target(rows)}.{cut}"
+        )
+        shown.append(gallery.add("encoding-by-component", figure, rows, caption))
+    if _has_layers(encoding):
+        figure = figures.plot_layer_curves(encoding, styles=gallery.styles, label="held-out r²")
+        layers = encoding[encoding["layer"] != CHOSEN]
+        caption = (
+            f"Held-out r² by layer: {how}; points at the right are scores with the layer chosen inside the training "
+            f"sounds. Highest layer of each component: {_highest_by_target(layers, 'layer')}.{cut}"
+        )
+        shown.append(gallery.add("encoding-by-layer", figure, encoding, caption))
+    if len(rsa):
+        figure = new_figure(11, 3)
+        figures.plot_rsa(figure.subplots(), rsa, styles=gallery.styles)
+        top = [highest(records(rows)) for _, rows in rsa.groupby("model", sort=False)]
+        caption = (
+            f"Similarity of model and brain RDMs by layer (Spearman): {how}. Highest layer of each model: "
+            f"{_values([r for r in top if r], 'model', 'layer')}."
+        )
+        shown.append(gallery.add("rsa-by-layer", figure, rsa, caption))
+    return shown
+
+
+def ratios(gallery: Gallery) -> Shown | None:
+    """Draw the response ratios, the brain's first.
+
+    Parameters
+    ----------
+    gallery : Gallery
+        Takes the figure.
+
+    Returns
+    -------
+    Shown or None
+        None if there are no ratios.
+    """
+    table = table_of(gallery.content.results, "response-ratio", "ratio")
+    if table.empty:
+        return None
+    table = table.sort_values("model", key=lambda m: m != "", kind="stable")
+    drawn = table.head(MAX_RATIOS)
+    figure = new_figure(11, 0.25 * len(drawn) + 0.8)
+    figures.plot_ratios(figure.subplots(), drawn, styles=gallery.styles)
+    cut = f" The first {len(drawn)} of {len(table)} groups; the table has them all." if len(drawn) < len(table) else ""
+    caption = (
+        "Response ratio with its interval, for components of the brain and groups of model units; at 1 there is no "
+        f"preference. Hollow marks have a note in the table, to be read before the number; lines and arrows at an edge "
+        f"go on beyond it.{cut}"
+    )
+    alt = f"{caption} {_values(records(drawn), 'model', 'layer', 'target')}."
+    return gallery.add("response-ratios", figure, table, caption, alt=alt)
+
+
+def matrices(gallery: Gallery) -> list[Shown]:
+    """Draw the RDM of the brain beside those of the layers, one figure per model.
+
+    Parameters
+    ----------
+    gallery : Gallery
+        Takes the figures.
+
+    Returns
+    -------
+    list of Shown
+        Labelled by model.
+    """
+    shown = []
+    for result in gallery.content.results:
+        if result.measure == "rsa" and {"rdms", "brain_rdm"} <= set(result.arrays):
+            brain, rdms = result.arrays["brain_rdm"], result.arrays["rdms"]
+            figure = figures.plot_rdms(brain, rdms, gallery.category)
+            rows = result.table[result.table["layer"].isin(rdms["rdm"].values)]
+            caption = (
+                f"Dissimilarity of each pair of sounds, as percentile ranks, in {gallery.content.brain.name} and in "
+                f"the layers of {_model(result)}; sounds are ordered by category. Spearman correlation with the brain: "
+                f"{_values(records(rows), 'layer')}."
+            )
+            label = _model(result)
+            shown.append(gallery.add(f"rdms-{label}", figure, _pairs(brain, rdms), caption, label=label))
+    return shown
+
+
+def _model(result: Result) -> str:
+    return str(next((m for m in result.table["model"] if m), ""))
+
+
+def _predicts(result: Result) -> bool:
+    return result.measure == "component-encoding" and {"observed", "predictions"} <= set(result.arrays)
+
+
+def _has_layers(table: pd.DataFrame) -> bool:
+    layers = table[table["layer"] != CHOSEN] if len(table) else table
+    return bool((layers.groupby("model")["layer"].nunique() > 1).any()) if len(layers) else False
+
+
+def _few_targets(encoding: pd.DataFrame) -> tuple[list[str], str]:
+    """Return the targets to draw, all or those that the models predict best, and a sentence if not all."""
+    targets = list(dict.fromkeys(map(str, encoding["target"])))
+    if len(targets) <= MAX_TARGETS:
+        return targets, ""
+    best = headline_rows(encoding).groupby("target")["value"].max().nlargest(MAX_TARGETS)
+    few = [t for t in targets if t in set(best.index)]
+    return (
+        few,
+        f" Shown are the {len(few)} of {len(targets)} targets that a model predicts best; the table has the others.",
+    )
+
+
+def _predictions(result: Result, targets: Iterable[str]) -> tuple[dict[str, xr.DataArray], dict[str, Row]]:
+    """Return, for each target, the predictions to draw and the row of the table that scores them.
+
+    They come from the layer chosen inside the training parts if the result holds it, else from the highest layer.
+    """
+    predictions = result.arrays["predictions"]
+    layers = [str(name) for name in predictions["layer"].values]
+    usable = [CHOSEN] if CHOSEN in layers else layers
+    parts, rows = {}, {}
+    for target in targets:
+        about = [r for r in records(result.table) if r["target"] == target and r["statistic"] == "r2"]
+        row = highest(r for r in about if r["layer"] in usable)
+        if row is not None:
+            parts[target] = predictions.isel(layer=layers.index(row["layer"])).sel(target=target).drop_vars("layer")
+            rows[target] = row
+    return parts, rows
+
+
+def _brain_profile(results: Iterable[Result], target: str) -> pd.Series | None:
+    for result in results:
+        found = result.arrays.get("profiles")
+        if result.measure == "response-ratio" and found is not None:
+            here = (found["model"].values == "") & (found["target"].values == target)
+            if here.any():
+                return series(found.isel(profile=int(here.argmax())))
+    return None
+
+
+def _profile_data(observed: pd.Series, predicted: pd.Series | None, category: pd.Series, target: str) -> pd.DataFrame:
+    order = sorted_ids(observed)
+    data = pd.DataFrame({"target": target, "stimulus_id": order, "category": category.loc[order].to_numpy()})
+    data["measured"] = observed.loc[order].to_numpy()
+    return data if predicted is None else data.assign(predicted=predicted.loc[order].to_numpy())
+
+
+def _pairs(brain: xr.DataArray, rdms: xr.DataArray) -> pd.DataFrame:
+    """Return dissimilarities with one row per pair of sounds and one column per RDM."""
+    ids = brain["stimulus"].values
+    first, second = np.triu_indices(len(ids), 1)
+    columns = {"stimulus": ids[first], "stimulus_2": ids[second]}
+    for name, rdm in [("brain", brain), *((str(n), rdms.sel(rdm=n)) for n in rdms["rdm"].values)]:
+        columns[name] = rdm.sel(stimulus=ids, stimulus_2=ids).values[first, second]
+    return pd.DataFrame(columns)
+
+
+def _values(rows: Iterable[Row], *columns: str) -> str:
+    """List rows as ``name value (interval)``."""
+    return "; ".join(f"{' '.join(str(row[c]) for c in columns if row[c])} {score(row)}" for row in rows)
+
+
+def _highest_by_target(table: pd.DataFrame, *columns: str) -> str:
+    top = [highest(records(rows)) for _, rows in table.groupby("target", sort=False)]
+    return _values([r for r in top if r], "target", "model", *columns)
