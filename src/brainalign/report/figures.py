@@ -13,7 +13,7 @@ import pandas as pd
 
 from brainalign.errors import MeasureError, name_some
 from brainalign.measures.result import Result
-from brainalign.report._draw import new_figure, style
+from brainalign.report._draw import style
 from brainalign.report.estimates import (
     plot_layer_curves,
     plot_ratios,
@@ -89,7 +89,11 @@ def plot_result(result: Result, ax: Axes | None = None) -> Axes:
             f"its numbers are in Result.table"
         )
     if ax is None:
+        # pyplot, so that a notebook shows the figure.
+        import matplotlib.pyplot as plt
+
         with style():
-            ax = new_figure(8, max(2.5, min(0.3 * len(result.table) + 1, 10))).subplots()
+            size = (8, max(2.5, min(0.3 * len(result.table) + 1, 10)))
+            ax = plt.figure(figsize=size, layout="constrained").subplots()
             return _MAIN[result.measure](ax, result.table)
     return _MAIN[result.measure](ax, result.table)
