@@ -88,6 +88,33 @@ def _run(recipe: str, out: Path, seed: int | None, jobs: int, overwrite: bool) -
 
 
 @app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A TOML file, or kim2024/train-no-music and the like.")],
+    out: Out = None,
+    seed: Seed = None,
+    data: Annotated[str | None, typer.Option("--data", help="Folder of sounds; replaces the recipe's.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Replaces the recipe's.")] = None,
+) -> None:
+    """Train a network, or go on with a training that was interrupted.
+
+    Example: brainalign train kim2024/train-no-music --out trained/no-music-0
+    """
+    from brainalign.recipes.schema import find_training_recipe
+    from brainalign.training import train as train_network
+
+    options = {"seed": seed, "data": data, "epochs": epochs}
+    path = find_training_recipe(recipe)
+    network = train_network(
+        path,
+        out or Path("trained") / path.stem,
+        progress=True,
+        **{name: value for name, value in options.items() if value is not None},
+    )
+    typer.echo(f"weights: {network.weights}")
+    typer.echo(f"listen:  kim2024-cnn:{network.weights}")
+
+
+@app.command()
 def fetch(
     name: Annotated[str, typer.Argument(help="A data set, for instance natsound165.")],
     source: Annotated[

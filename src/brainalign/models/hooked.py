@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -58,7 +59,25 @@ class HookedModel:
         self.module.eval()
 
     def activations(self, waveforms: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Return the activations of layers; see AudioModel."""
+        """Return the activations of layers.
+
+        Parameters
+        ----------
+        waveforms : Tensor, shape (n_sounds, n_samples)
+            Sounds of one length, at the model's sample rate, units of full scale. The module is moved to their device.
+        layers : sequence of str
+            Which of the model's layers.
+
+        Returns
+        -------
+        dict of str to Tensor
+            For each layer its activations, axes as in `layouts`.
+
+        Raises
+        ------
+        ModelError
+            If a layer is unknown, is not called exactly once, or gives something else than a tensor.
+        """
         unknown = [layer for layer in layers if layer not in self.layouts]
         if unknown:
             raise ModelError(
@@ -176,6 +195,57 @@ def recording(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, li
     handles = [module.get_submodule(layer).register_forward_hook(keep(layer)) for layer in layers]
     try:
         yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def ablating(model: HookedModel, units: Mapping[str, Sequence[int]]) -> Iterator[HookedModel]:
+    """Silence units of a model while the block runs: their activations are replaced by 0 during inference.
+
+    Parameters
+    ----------
+    model : HookedModel
+        What listens. All later layers, and recordings of the layer itself, see the zeros.
+    units : mapping of str to sequence of int
+        For each layer the indices of the units, as the coordinate ``channel`` of extracted Responses counts them: over
+        all axes but time, channel-major. A unit is silent in every frame.
+
+    Yields
+    ------
+    HookedModel
+        `model` itself; the hooks are removed at the end, also after an error.
+
+    Raises
+    ------
+    ModelError
+        If the model has no such layer, or the layer, when it runs, has no such unit.
+    """
+    for layer in units:
+        if layer not in model.layouts:
+            raise ModelError(f"model {model.name!r} has no layer {layer!r}; {did_you_mean(layer, model.layouts)}")
+
+    def silence(layer: str, silent: Sequence[int]) -> Any:
+        layout = model.layouts[layer]
+
+        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+            shape = [n for axis, n in zip(layout, output.shape, strict=True) if axis not in "BT"]
+            mask = torch.zeros(math.prod(shape), dtype=torch.bool, device=output.device)
+            wrong = [i for i in silent if not 0 <= i < len(mask)]
+            if wrong:
+                raise ModelError(
+                    f"layer {layer!r} of {model.name!r} has {len(mask)} units, there is no unit {wrong[0]}"
+                )
+            mask[list(silent)] = True
+            mask = mask.view(shape).unsqueeze(0)
+            return output.masked_fill(mask.unsqueeze(layout.index("T")) if "T" in layout else mask, 0.0)
+
+        return hook
+
+    handles = [model.module.get_submodule(k).register_forward_hook(silence(k, v)) for k, v in units.items()]
+    try:
+        yield model
     finally:
         for handle in handles:
             handle.remove()

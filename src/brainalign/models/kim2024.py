@@ -134,7 +134,7 @@ def load_kim2024(variant: str = "", *, pretrained: bool = True) -> HookedModel:
     load_weights(network, path)
     record = {"weights_sha256": weights_digest(network)}
     card = path.with_suffix(".json")
-    if card.is_file():
+    if variant in trained and card.is_file():
         record["weights_licence"] = str(json.loads(card.read_text(encoding="utf-8")).get("licence", ""))
     return _model(f"kim2024-cnn:{name}", network, record)
 

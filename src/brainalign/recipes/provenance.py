@@ -31,7 +31,12 @@ def versions() -> dict[str, str]:
 
 
 def provenance(
-    recipe: Recipe, path: Path, stimuli: StimulusSet, models: list[dict[str, Any]], brain: dict[str, Any]
+    recipe: Recipe,
+    path: Path,
+    stimuli: StimulusSet,
+    models: list[dict[str, Any]],
+    brain: dict[str, Any],
+    selection: StimulusSet | None = None,
 ) -> dict[str, Any]:
     """Collect what determines the numbers of a run.
 
@@ -47,6 +52,8 @@ def provenance(
         Name, layers and record of each model.
     brain : dict
         Name, version and citation of the brain data.
+    selection : StimulusSet, optional
+        Other sounds, which select units or fit.
 
     Returns
     -------
@@ -60,15 +67,21 @@ def provenance(
         "recipe_sha256": sha256(path),
         "seed": recipe.seed,
         "versions": versions(),
-        "stimuli": {
-            "name": stimuli.name,
-            "version": stimuli.manifest.version,
-            "citation": stimuli.manifest.citation,
-            "licence": stimuli.manifest.licence,
-            "sha256": {i: stimuli.digest(i) for i in stimuli.ids},
-        },
+        "stimuli": _sounds(stimuli),
+        **({} if selection is None else {"selection": _sounds(selection)}),
         "models": models,
         "brain": brain,
+    }
+
+
+def _sounds(stimuli: StimulusSet) -> dict[str, Any]:
+    """Record a stimulus set: what it is, and each sound by the digest of its samples."""
+    return {
+        "name": stimuli.name,
+        "version": stimuli.manifest.version,
+        "citation": stimuli.manifest.citation,
+        "licence": stimuli.manifest.licence,
+        "sha256": {i: stimuli.digest(i) for i in stimuli.ids},
     }
 
 

@@ -6,6 +6,7 @@ import inspect
 import re
 import shutil
 import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,9 @@ from brainalign.brain import BrainData, load_brain
 from brainalign.errors import ResultsError
 from brainalign.measures import MEASURES
 from brainalign.measures.result import Result
+from brainalign.measures.targets import with_columns
 from brainalign.recipes.provenance import provenance, write_json
-from brainalign.recipes.schema import MeasurePart, Recipe, find_recipe, read_recipe
+from brainalign.recipes.schema import GIVEN, MeasurePart, Recipe, StimuliPart, find_recipe, read_recipe
 from brainalign.responses import Responses, align
 from brainalign.stimuli import STIMULI, StimulusSet, load_stimuli
 
@@ -68,17 +70,20 @@ def run_recipe(
     if seed is not None:
         plan = plan.model_copy(update={"seed": seed})
     _check_out(out, overwrite)
-    stimuli = _load_stimuli(plan, path.parent)
+    stimuli = _load_stimuli(plan.stimuli, path.parent)
+    selection = None if plan.selection is None else _load_stimuli(plan.selection, path.parent)
     brain = load_brain(plan.brain.name, **plan.brain.options)
     brain = _match_stimuli(brain, stimuli, subset=bool(plan.stimuli.ids or plan.stimuli.categories))
-    models, responses = _extract_all(plan, stimuli, progress)
-    results = _measure_all(plan, responses, brain, jobs, progress)
+    models = _load_models(plan)
+    heard = [_Heard(m, *(_extract(plan, m, s, progress) for s in (stimuli, selection))) for m in models]
+    results = _measure_all(plan, heard, brain, stimuli, jobs, progress)
     record = provenance(
         plan,
         path,
         stimuli,
         [{"name": m.name, "sample_rate": m.sample_rate, "record": dict(m.record)} for m in models],
         {"name": brain.name, "version": brain.version, "citation": brain.citation, "licence": brain.licence},
+        selection,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
@@ -104,59 +109,71 @@ def _check_out(out: Path, overwrite: bool) -> None:
         )
 
 
-def _load_stimuli(plan: Recipe, folder: Path) -> StimulusSet:
-    named = plan.stimuli.set
-    stimuli = load_stimuli(named if named in STIMULI.names() else folder / named)
-    if plan.stimuli.ids is None and plan.stimuli.categories is None:
+def _load_stimuli(part: StimuliPart, folder: Path) -> StimulusSet:
+    stimuli = load_stimuli(part.set if part.set in STIMULI.names() else folder / part.set)
+    if part.ids is None and part.categories is None:
         return stimuli
-    return stimuli.select(plan.stimuli.ids, plan.stimuli.categories)
+    return stimuli.select(part.ids, part.categories)
 
 
 def _match_stimuli(brain: BrainData, stimuli: StimulusSet, subset: bool) -> BrainData:
     """Bring the brain data to the order of the sounds; a subset that the recipe asks for is taken of both."""
-    from dataclasses import replace
-
     from brainalign.responses import make_responses, select_stimuli
 
     responses = select_stimuli(brain.responses, stimuli.ids) if subset else brain.responses
     order = make_responses(
         [[0.0]] * len(stimuli), stimuli.ids, ["stimuli"], attrs={"source": f"the set {stimuli.name}"}
     )
-    return replace(brain, responses=align(order, responses)[1])
+    return replace(brain, responses=with_columns(align(order, responses)[1], stimuli.table))
 
 
-def _extract_all(plan: Recipe, stimuli: StimulusSet, progress: bool) -> tuple[list[AudioModel], dict[str, Responses]]:
+def _load_models(plan: Recipe) -> list[AudioModel]:
     from brainalign.models import load_model
-    from brainalign.models.extraction import extract, match_layers
+    from brainalign.models.extraction import match_layers
 
     models = [load_model(part.name) for part in plan.models]
     # A misspelt layer is found before the first sound is played.
     for model, part in zip(models, plan.models, strict=True):
         match_layers(model, part.layers)
-    responses = {
-        model.name: extract(model, stimuli, layers=part.layers, progress=progress)
-        for model, part in zip(models, plan.models, strict=True)
-    }
-    return models, responses
+    return models
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """A model and its responses to the sounds, and to those that select units if there are any."""
+
+    model: AudioModel
+    responses: Responses | None
+    selection: Responses | None
+
+
+def _extract(plan: Recipe, model: AudioModel, stimuli: StimulusSet | None, progress: bool) -> Responses | None:
+    from brainalign.models.extraction import extract
+
+    if stimuli is None:
+        return None
+    layers = next(part.layers for part in plan.models if part.name == model.name)
+    return with_columns(extract(model, stimuli, layers=layers, progress=progress), stimuli.table)
 
 
 def _measure_all(
-    plan: Recipe, responses: dict[str, Responses], brain: BrainData, jobs: int, progress: bool
+    plan: Recipe, heard: list[_Heard], brain: BrainData, stimuli: StimulusSet, jobs: int, progress: bool
 ) -> list[Result]:
-    """Compute each measure for every model; one that takes no brain data also for the brain itself."""
+    """Compute each measure for every model; one about responses alone also for the brain itself."""
     from tqdm.auto import tqdm
 
-    tasks: list[tuple[MeasurePart, Responses, BrainData | None]] = []
+    tasks: list[tuple[MeasurePart, dict[str, Any]]] = []
     for part in plan.measures:
-        compares = "brain" in inspect.signature(MEASURES.get(part.name)).parameters
-        if not compares:
-            tasks.append((part, brain.responses, None))
-        tasks += [(part, own, brain if compares else None) for own in responses.values()]
+        needs = GIVEN & set(inspect.signature(MEASURES.get(part.name)).parameters)
+        offers: list[dict[str, Any]] = [{**vars(own), "brain": brain, "stimuli": stimuli} for own in heard]
+        if not needs & {"brain", "model", "selection"}:
+            offers.insert(0, {"responses": brain.responses, "stimuli": stimuli})
+        tasks += [(part, {name: offer[name] for name in needs}) for offer in offers]
     # One thread a process, so that processes do not compete for cores.
     limit = {} if jobs == 1 else {"inner_max_num_threads": 1, "backend": "loky"}
     with _parallel_config(**limit):
         done = Parallel(n_jobs=jobs, return_as="generator")(
-            delayed(_measure)(part, own, other, plan.seed) for part, own, other in tasks
+            delayed(_measure)(part, given, plan.seed) for part, given in tasks
         )
         return list(tqdm(done, total=len(tasks), desc="measures", unit="measure", disable=not progress))
 
@@ -169,12 +186,12 @@ def _parallel_config(**settings: Any) -> Any:
     return parallel_config(**settings) if settings else nullcontext()
 
 
-def _measure(part: MeasurePart, responses: Responses, brain: BrainData | None, seed: int) -> Result:
+def _measure(part: MeasurePart, given: dict[str, Any], seed: int) -> Result:
     function = MEASURES.get(part.name)
     options = dict(part.options)
     if "seed" in inspect.signature(function).parameters:
         options.setdefault("seed", seed)
-    result: Result = function(responses, brain, **options) if brain is not None else function(responses, **options)
+    result: Result = function(**given, **options)
     return result
 
 

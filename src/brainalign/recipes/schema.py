@@ -17,6 +17,9 @@ from brainalign.measures import MEASURES
 from brainalign.models import MODELS
 from brainalign.stimuli import STIMULI
 
+#: Parameters of a measure that the runner passes; all others are options.
+GIVEN = frozenset({"responses", "selection", "brain", "model", "stimuli"})
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -64,12 +67,13 @@ class MeasurePart(BaseModel):
 
 
 class Recipe(_Part):
-    """A whole analysis."""
+    """A whole analysis; `selection` are other sounds, which select units or fit a read-out."""
 
     title: str
     question: str = ""
     seed: int = 0
     stimuli: StimuliPart
+    selection: StimuliPart | None = None
     models: list[ModelPart] = Field(min_length=1)
     brain: BrainPart
     measures: list[MeasurePart] = Field(min_length=1)
@@ -77,9 +81,21 @@ class Recipe(_Part):
 
 def shipped_recipes() -> dict[str, Path]:
     """Return the analyses that ship, by name (``"kim2024/natsound165"``); recipes for training are not among them."""
+    return _shipped("[[measures]]")
+
+
+def _shipped(table: str) -> dict[str, Path]:
+    """Return the shipped TOML files that have a table, by name."""
     folder = shipped("analyses")
-    files = [p for p in sorted(folder.rglob("*.toml")) if "[[measures]]" in p.read_text(encoding="utf-8")]
+    files = [p for p in sorted(folder.rglob("*.toml")) if table in p.read_text(encoding="utf-8").splitlines()]
     return {p.relative_to(folder).with_suffix("").as_posix(): p for p in files}
+
+
+def _look_up(name: str | Path, known: dict[str, Path], what: str) -> Path:
+    plain = str(name).removeprefix("analyses/").removesuffix(".toml")
+    if plain in known:
+        return known[plain]
+    raise RecipeError(f"no file and no shipped {what} {str(name)!r}; {did_you_mean(plain, known)}")
 
 
 def find_recipe(name: str | Path) -> Path:
@@ -103,11 +119,31 @@ def find_recipe(name: str | Path) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    known = shipped_recipes()
-    plain = str(name).removeprefix("analyses/").removesuffix(".toml")
-    if plain in known:
-        return known[plain]
-    raise RecipeError(f"no recipe file and no shipped recipe {str(name)!r}; {did_you_mean(plain, known)}")
+    return _look_up(name, shipped_recipes(), "recipe")
+
+
+def find_training_recipe(name: str | Path) -> Path:
+    """Return the file of a recipe for training: a TOML file, or one that ships (``"kim2024/train-no-music"``).
+
+    Parameters
+    ----------
+    name : str or path-like
+        File or name.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    RecipeError
+        If there is neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    return _look_up(name, _shipped("[training]"), "recipe for training")
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -145,9 +181,10 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def _check_names(recipe: Recipe, folder: Path) -> None:
-    if recipe.stimuli.set not in STIMULI.names() and not (folder / recipe.stimuli.set).is_dir():
-        hint = did_you_mean(recipe.stimuli.set, STIMULI.names())
-        raise RecipeError(f"stimuli.set: no known set and no folder {recipe.stimuli.set!r}; {hint}")
+    for part, where in ((recipe.stimuli, "stimuli"), (recipe.selection, "selection")):
+        if part is not None and part.set not in STIMULI.names() and not (folder / part.set).is_dir():
+            hint = did_you_mean(part.set, STIMULI.names())
+            raise RecipeError(f"{where}.set: no known set and no folder {part.set!r}; {hint}")
     for i, model in enumerate(recipe.models):
         name = model.name.split(":")[0].split("@")[0]
         if name not in MODELS.names():
@@ -159,6 +196,12 @@ def _check_names(recipe: Recipe, folder: Path) -> None:
     check_options(BRAINS.get(recipe.brain.name), recipe.brain.options, "brain")
     for i, measure in enumerate(recipe.measures):
         check_options(MEASURES.get(measure.name), measure.options, f"measures[{i}] ({measure.name})")
+    if recipe.selection and not any("selection" in _parameters(measure) for measure in recipe.measures):
+        raise RecipeError("selection: no measure of this recipe selects or fits by other sounds; leave this part out")
+
+
+def _parameters(measure: MeasurePart) -> set[str]:
+    return set(inspect.signature(MEASURES.get(measure.name)).parameters)
 
 
 def check_options(function: Callable[..., Any], options: dict[str, Any], where: str) -> None:
@@ -178,10 +221,9 @@ def check_options(function: Callable[..., Any], options: dict[str, Any], where: 
     RecipeError
         If an option is unknown, is lacking, or has the wrong type.
     """
-    given = {"responses", "brain", "stimuli"}  # what the runner passes
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
-        if name not in given:
+        if name not in GIVEN:
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
             fields[name] = (parameter.annotation, default)
     schema = create_model(
@@ -207,7 +249,7 @@ def _first_error(why: ValidationError, schema: type[BaseModel]) -> str:
 
 def _keys_beside(schema: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
     """Return the keys that are known where an unknown one stands."""
-    parts: dict[str, type[BaseModel]] = {"stimuli": StimuliPart, "models": ModelPart}
+    parts: dict[str, type[BaseModel]] = {"stimuli": StimuliPart, "selection": StimuliPart, "models": ModelPart}
     if len(place) > 1 and place[0] in parts:
         schema = parts[str(place[0])]
     return list(schema.model_fields)

@@ -123,7 +123,23 @@ class StimulusSet:
         return resample(waveform, rate, wanted), wanted
 
     def digest(self, stimulus_id: str) -> str:
-        """Return the SHA-256 of a sound as it is played: its samples (float32) and their rate."""
+        """Return the SHA-256 of a sound as it is played: its samples (float32) and their rate.
+
+        Parameters
+        ----------
+        stimulus_id : str
+            Which sound.
+
+        Returns
+        -------
+        str
+            The digest, in hexadecimal.
+
+        Raises
+        ------
+        StimulusError
+            As :meth:`waveform` does.
+        """
         waveform, rate = self.waveform(stimulus_id)
         return hashlib.sha256(waveform.astype("<f4").tobytes() + f"@{rate}".encode()).hexdigest()
 
