@@ -491,10 +491,10 @@ def test_unknown_measure_has_no_figure():
         Result("my-lab", result_table([_row("my-lab", "m", "l", "t", "s", 1, 1)])).plot()
 
 
-def test_figures_do_not_import_pyplot():
+def test_figures_into_given_axes_do_not_import_pyplot():
     code = (
-        "import sys, test_report as t;"
-        "[r.plot() for r in t.make_content({'Music': 4, 'Nature': 4}, {'m': ('a', 'b')}, ('music',)).results];"
+        "import sys, test_report as t; from matplotlib.figure import Figure;"
+        "[r.plot(Figure().subplots()) for r in t.make_content({'Music': 4, 'Nature': 4}, {'m': ('a', 'b')}, ('music',)).results];"
         "assert 'matplotlib.figure' in sys.modules; assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run(
