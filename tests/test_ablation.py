@@ -225,6 +225,8 @@ def test_mistakes_are_named(network, sounds, heard):
         ablation(heard, network, sounds, exclude=["Musik"], **options)
     with pytest.raises(MeasureError, match="there is no unit 256"):
         ablation(heard, network, sounds, units={"mine": [256]}, **options)
+    with pytest.raises(MeasureError, match="the name 'top' of a group of units is taken"):
+        ablation(heard, network, sounds, units={"top": [2]}, **options)
     with pytest.raises(MeasureError, match="no protocol 'kim'"):
         ablation(heard, network, sounds, protocol="kim", **options)
     rare = heard.assign_coords(

@@ -494,7 +494,8 @@ def test_unknown_measure_has_no_figure():
 def test_figures_into_given_axes_do_not_import_pyplot():
     code = (
         "import sys, test_report as t; from matplotlib.figure import Figure;"
-        "[r.plot(Figure().subplots()) for r in t.make_content({'Music': 4, 'Nature': 4}, {'m': ('a', 'b')}, ('music',)).results];"
+        "[r.plot(Figure().subplots()) for r in "
+        "t.make_content({'Music': 4, 'Nature': 4}, {'m': ('a', 'b')}, ('music',)).results];"
         "assert 'matplotlib.figure' in sys.modules; assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run(

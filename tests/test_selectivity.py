@@ -351,3 +351,22 @@ def test_impossible_input_is_named():
     bare = data.assign_coords(category=("stimulus", ["Music", ""] + ["Speech"] * 38))
     with pytest.raises(MeasureError, match="s001 have no label"):
         selective_ratio(bare, categories=["Music"])
+
+
+@pytest.mark.realdata
+def test_165_natural_sounds():
+    """A network that never heard music has units that prefer it, an untrained one has not (Kim et al. 2024)."""
+    from brainalign.models import extract, load_model
+    from brainalign.stimuli import load_stimuli
+
+    sounds = load_stimuli("natsound165")
+
+    def selected(name):
+        heard = extract(load_model(name), sounds, layers=["avgpool"])
+        return selective_ratio(heard, categories=["Music", "Song"]).table.iloc[0]
+
+    trained, untrained = selected("kim2024-cnn:no-music/0"), selected("kim2024-cnn@random:0")
+    assert trained["n_target"] == 35
+    assert trained["ci_low"] > 1.2
+    assert trained["p"] < 0.01
+    assert untrained["ci_low"] < 1 < untrained["ci_high"]

@@ -111,6 +111,9 @@ def ablation(
             raise MeasureError(f"no {name} {value!r}; {did_you_mean(value, get_args(choices))}")
     if not isinstance(model, HookedModel):
         raise MeasureError(f"units of {model.name!r} cannot be silenced: it is no model of torch modules")
+    taken = sorted({INTACT, *GROUPS} & set(units or {}))
+    if taken:
+        raise MeasureError(f"the name {taken[0]!r} of a group of units is taken; choose another")
     parts = make_parts(
         select_units(responses, layer=layer),
         None if selection is None else select_units(selection, layer=layer),

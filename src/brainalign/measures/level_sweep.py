@@ -23,7 +23,7 @@ from brainalign.measures.selective import (
 from brainalign.measures.selectivity import FRACTION, Index
 from brainalign.measures.targets import Parts, by_layer, make_parts
 from brainalign.models.base import AudioModel
-from brainalign.responses import Responses
+from brainalign.responses import Responses, average_repetitions
 from brainalign.stats.rank_nulls import Alternative
 from brainalign.stimuli import StimulusSet
 from brainalign.stimuli.manipulations import normalise_level
@@ -85,6 +85,7 @@ def level_sweep(
     """
     if not power_ratios or not all(r > 0 for r in power_ratios):
         raise MeasureError(f"the power ratios are {list(power_ratios)}, expected positive ones, such as 1 and 0.015625")
+    responses = average_repetitions(responses)
     parts = make_parts(responses, selection, categories, column=column, allow_overlap=allow_overlap, seed=seed)
     layers = list(by_layer(responses))
     tested = dict.fromkeys(i for p in parts.parts for i in p.test.ids)

@@ -16,7 +16,7 @@ from joblib import Parallel, delayed
 
 from brainalign._files import write_then_rename
 from brainalign.brain import BrainData, load_brain
-from brainalign.errors import ResultsError
+from brainalign.errors import ResultsError, StimulusError
 from brainalign.measures import MEASURES
 from brainalign.measures.result import Result
 from brainalign.measures.targets import with_columns
@@ -75,8 +75,6 @@ def run_recipe(
     brain = load_brain(plan.brain.name, **plan.brain.options)
     brain = _match_stimuli(brain, stimuli, subset=bool(plan.stimuli.ids or plan.stimuli.categories))
     models = _load_models(plan)
-    heard = [_Heard(m, *(_extract(plan, m, s, progress) for s in (stimuli, selection))) for m in models]
-    results = _measure_all(plan, heard, brain, stimuli, jobs, progress)
     record = provenance(
         plan,
         path,
@@ -85,6 +83,9 @@ def run_recipe(
         {"name": brain.name, "version": brain.version, "citation": brain.citation, "licence": brain.licence},
         selection,
     )
+    _refuse_renamed(record)
+    heard = [_Heard(m, *(_extract(plan, m, s, progress) for s in (stimuli, selection))) for m in models]
+    results = _measure_all(plan, heard, brain, stimuli, jobs, progress)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
         written = Path(temporary) / out.name
@@ -114,6 +115,17 @@ def _load_stimuli(part: StimuliPart, folder: Path) -> StimulusSet:
     if part.ids is None and part.categories is None:
         return stimuli
     return stimuli.select(part.ids, part.categories)
+
+
+def _refuse_renamed(record: dict[str, Any]) -> None:
+    """Raise if a sound stands among the test sounds and, by another id, among those that select; ids alone hide it."""
+    tested = {digest: i for i, digest in record["stimuli"]["sha256"].items()}
+    for i, digest in record.get("selection", {}).get("sha256", {}).items():
+        if digest in tested and tested[digest] != i:
+            raise StimulusError(
+                f"the sound {i!r} of the selection is the test sound {tested[digest]!r} by another id; leave one of "
+                f"them out, or give them the same id"
+            )
 
 
 def _match_stimuli(brain: BrainData, stimuli: StimulusSet, subset: bool) -> BrainData:

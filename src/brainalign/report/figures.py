@@ -13,6 +13,7 @@ import pandas as pd
 
 from brainalign.errors import MeasureError, name_some
 from brainalign.measures.result import Result
+from brainalign.report import selectivity_figures
 from brainalign.report._draw import style
 from brainalign.report.estimates import (
     plot_layer_curves,
@@ -69,7 +70,8 @@ def plot_result(result: Result, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     result : Result
-        Of the measure "component-encoding", "response-ratio" or "rsa".
+        Of the measure "component-encoding", "response-ratio" or "rsa", or of those of selectivity
+        (:data:`brainalign.report.selectivity_figures.MAIN`).
     ax : matplotlib Axes, optional
         Where to draw; a new figure if not given.
 
@@ -83,17 +85,24 @@ def plot_result(result: Result, ax: Axes | None = None) -> Axes:
     MeasureError
         If there is no figure for the measure.
     """
-    if result.measure not in _MAIN:
+    known = {*_MAIN, *selectivity_figures.MAIN}
+    if result.measure not in known:
         raise MeasureError(
-            f"there is no figure for the measure {result.measure!r} (there is for {name_some(_MAIN)}); "
+            f"there is no figure for the measure {result.measure!r} (there is for {name_some(sorted(known), 20)}); "
             f"its numbers are in Result.table"
         )
     if ax is None:
         # pyplot, so that a notebook shows the figure.
         import matplotlib.pyplot as plt
 
+        rows = len(result.table) if result.measure in _MAIN else 12
         with style():
-            size = (8, max(2.5, min(0.3 * len(result.table) + 1, 10)))
-            ax = plt.figure(figsize=size, layout="constrained").subplots()
-            return _MAIN[result.measure](ax, result.table)
-    return _MAIN[result.measure](ax, result.table)
+            ax = plt.figure(figsize=(8, max(2.5, min(0.3 * rows + 1, 10))), layout="constrained").subplots()
+            return _draw(ax, result)
+    return _draw(ax, result)
+
+
+def _draw(ax: Axes, result: Result) -> Axes:
+    if result.measure in _MAIN:
+        return _MAIN[result.measure](ax, result.table)
+    return selectivity_figures.MAIN[result.measure](ax, result)
