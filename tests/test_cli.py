@@ -44,7 +44,7 @@ def test_list_of_recipes():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "kim2024/natsound"], "did you mean 'kim2024/natsound165'?"),
+        (["run", "kim2024/natsound"], "did you mean 'kim2024/natsound165'"),
         (["run"], "which recipe?"),
         (["fetch", "natsound156"], "did you mean 'natsound165'?"),
         (["run", "kim2024/natsound165"], "do: brainalign fetch natsound165"),

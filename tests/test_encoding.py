@@ -90,7 +90,7 @@ def test_stimuli_are_matched_by_id_not_by_position():
 
 def test_other_stimuli_are_named():
     model, brain = simulated()
-    with pytest.raises(ResponseError, match="lacks s"):
+    with pytest.raises(ResponseError, match="lacks 's"):
         component_encoding(model.isel(stimulus=slice(1, None)), brain)
 
 

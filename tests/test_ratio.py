@@ -68,7 +68,7 @@ def test_negative_responses_are_flagged():
     shifted = data - 2
     shifted.attrs = data.attrs
     table = response_ratio(shifted, categories=["Music"]).table
-    assert table["note"].str.contains("negative: the ratio is no gain").all()
+    assert table["note"].str.contains("negative, so the ratio is not a gain factor").all()
     assert (response_ratio(data, categories=["Music"]).table["note"] == "").all()
 
 

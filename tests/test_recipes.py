@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from brainalign.brain import load_brain
 from brainalign.errors import BrainalignError, RecipeError, ResultsError
 from brainalign.measures.result import COLUMNS
 from brainalign.recipes import read_recipe, run_recipe, shipped_recipes
 from brainalign.recipes.schema import find_recipe
 from brainalign.stimuli import load_stimuli
+from brainalign.stimuli.audio import write_audio
 
 GOOD = """
     title = "A quick look"
@@ -178,20 +180,129 @@ def test_a_measure_that_fails_late_leaves_nothing(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["study.toml"]
 
 
-def test_brain_and_stimuli_must_be_of_the_same_sounds(tmp_path):
+def own_set(folder, ids, renamed=None):
+    """Write some of the demo sounds as a lab's own set, in reverse order and with categories of its own."""
     sounds = load_stimuli("demo")
-    some = sounds.select(sounds.ids[:-2])
-    from brainalign.stimuli.audio import write_audio
-
-    folder = tmp_path / "mine"
+    some = sounds.select(ids[::-1])
     folder.mkdir()
+    table = some.table.assign(category=["mine" if k % 2 else "other" for k in range(len(some))])
     for i in some.ids:
-        write_audio(folder / some.table.loc[i, "file"], *some.waveform(i))
-    some.table.to_csv(folder / "stimuli.csv")
+        write_audio(folder / table.loc[i, "file"], *some.waveform(i))
+    table.rename(index=renamed or {}).to_csv(folder / "stimuli.csv")
     (folder / "stimulus_set.toml").write_text('name="mine"\nversion="1"\ncitation=""\nlicence=""\n')
-    path = write(tmp_path, GOOD, ('set = "demo"', 'set = "mine"'), ('categories = ["Music", "Speech"]', ""))
-    with pytest.raises(BrainalignError, match=sounds.ids[-1]):
+
+
+def test_a_set_of_some_of_the_sounds_of_a_brain(tmp_path):
+    """A lab's set takes its sounds from the brain data by id, and its own categories hold for both sides."""
+    ids = load_stimuli("demo").ids[:30]
+    own_set(tmp_path / "mine", ids)
+    changes = [('set = "demo"', 'set = "mine"'), ('categories = ["Music", "Speech"]', ""), ('["Music"]', '["mine"]')]
+    table = pd.read_csv(run_recipe(write(tmp_path, GOOD, *changes), tmp_path / "out") / "results.csv")
+    assert table["n"].eq(30).all()
+    ratio = table[table["measure"] == "response-ratio"].set_index("target")
+    brain = load_brain("demo-components").responses.mean("repetition").sel(stimulus=ids[::-1], unit="pitch").values
+    is_mine = np.arange(30) % 2 == 1
+    assert ratio.loc["pitch", "value"] == pytest.approx(brain[is_mine].mean() / brain[~is_mine].mean())
+
+
+def test_a_sound_that_the_brain_does_not_know(tmp_path):
+    ids = load_stimuli("demo").ids[:10]
+    own_set(tmp_path / "mine", ids, renamed={ids[3]: ids[3].upper()})
+    path = write(
+        tmp_path,
+        GOOD,
+        ('set = "demo"', 'set = "mine"'),
+        ('categories = ["Music", "Speech"]', ""),
+        ('["Music"]', '["mine"]'),
+    )
+    with pytest.raises(BrainalignError, match=f"no responses to 1 of the 10 sounds of mine: '{ids[3].upper()}'"):
         run_recipe(path, tmp_path / "out")
+
+
+def test_a_table_of_own_responses(tmp_path):
+    """A recipe takes a CSV beside it as brain data."""
+    sounds = load_stimuli("demo").select(categories=["Music", "Speech"])
+    rng = np.random.default_rng(0)
+    own = pd.DataFrame(
+        rng.random((len(sounds), 3)), index=pd.Index(sounds.ids, name="stimulus_id"), columns=["a", "b", "c"]
+    )
+    own.sample(frac=1, random_state=1).to_csv(tmp_path / "mine.csv")
+    path = write(tmp_path, GOOD, ('name = "demo-components"', 'name = "table"\npath = "mine.csv"'))
+    table = pd.read_csv(run_recipe(path, tmp_path / "out") / "results.csv")
+    ratio = table[(table["measure"] == "response-ratio") & (table["brain"] == "mine")].set_index("target")
+    music = (sounds.table["category"] == "Music").to_numpy()
+    assert ratio.loc["b", "value"] == pytest.approx(own["b"][music].mean() / own["b"][~music].mean())
+
+
+def test_a_study_without_a_brain(tmp_path):
+    text = textwrap.dedent(GOOD)
+    text = text[: text.index("[brain]")] + text[text.index("[[measures]]") : text.index('[[measures]]\nname = "comp')]
+    path = tmp_path / "study.toml"
+    path.write_text(text)
+    table = pd.read_csv(run_recipe(path, tmp_path / "out") / "results.csv")
+    assert set(table["model"]) == {"logmel", "kim2024-cnn@random:0"}
+    path.write_text(text + '[[measures]]\nname = "rsa"\n')
+    with pytest.raises(RecipeError, match=r"measures\[1\] \(rsa\) compares with a brain"):
+        read_recipe(path)
+
+
+def test_the_same_measure_twice_needs_labels(tmp_path):
+    again = '\n[[measures]]\nname = "response-ratio"\ncategories = ["Speech"]\nn_bootstrap = 0\n'
+    path = write(tmp_path)
+    text = path.read_text()
+    path.write_text(text + again)
+    with pytest.raises(RecipeError, match="'response-ratio' stands twice; give each a label"):
+        read_recipe(path)
+    path.write_text(text + again + 'label = "speech-ratio"\n')
+    out = run_recipe(path, tmp_path / "out")
+    table = pd.read_csv(out / "results.csv").set_index(["measure", "target"])
+    assert table.loc[("speech-ratio", "speech"), "value"] > 1 > table.loc[("response-ratio", "speech"), "value"]
+    assert len(list((out / "arrays").glob("*-ratio--brain.nc"))) == 2
+
+
+def test_what_appears_during_a_run_stays(tmp_path, monkeypatch):
+    from brainalign.recipes import runner
+
+    measured = runner._measure_all
+
+    def meanwhile(*args):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "thesis.txt").write_text("...")
+        return measured(*args)
+
+    monkeypatch.setattr(runner, "_measure_all", meanwhile)
+    with pytest.raises(ResultsError, match=r"the results are in .*out-2"):
+        run_recipe(write(tmp_path), tmp_path / "out")
+    assert (tmp_path / "out" / "thesis.txt").is_file()
+    assert (tmp_path / "out-2" / "results.csv").is_file()
+
+
+def test_seed_replaces_that_of_a_measure(tmp_path):
+    path = write(tmp_path, GOOD, ('name = "rsa"', 'name = "rsa"\nseed = 8'))
+    plan = read_recipe(path).with_seed(5)
+    assert plan.seed == 5
+    assert "seed" not in plan.measures[2].options
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("seed = 3", "seed = -1"), "seed: Input should be greater than or equal to 0"),
+        (("seed = 3", "seed = true"), "seed: Input should be a valid integer"),
+        (("n_permutations = 19", 'n_permutations = "19"'), "n_permutations: Input should be a valid integer"),
+        (("n_permutations = 19", "n_permutations = 100000000000"), "less than or equal to 1000000"),
+        (("n_permutations = 19", "level = 2.0"), "level: Input should be less than 1"),
+    ],
+)
+def test_numbers_out_of_range(tmp_path, change, message):
+    with pytest.raises(RecipeError, match=message):
+        read_recipe(write(tmp_path, GOOD, change))
+
+
+def test_an_impossible_place_is_found_before_anything_runs(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultsError, match="no folder that can be written to"):
+        run_recipe(write(tmp_path), tmp_path / "file" / "out")
 
 
 @pytest.mark.parametrize("name", sorted(shipped_recipes()))

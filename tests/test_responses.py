@@ -242,14 +242,14 @@ class TestAlign:
         assert align(first)[0] is first
 
     def test_what_is_on_one_side_only_is_named(self) -> None:
-        with pytest.raises(ResponseError, match=r"lab \(3 stimuli x 3 units\) lacks s10; .* select_stimuli"):
+        with pytest.raises(ResponseError, match=r"lab \(3 stimuli x 3 units\) lacks 's10'; .*select_stimuli"):
             align(responses(), responses(attrs={"source": "lab"})[1:])
-        with pytest.raises(ResponseError, match="differ: the responses with 3 stimuli x 3 units lacks s1;"):
+        with pytest.raises(ResponseError, match="differ: the responses with 3 stimuli x 3 units lacks 's1';"):
             align(responses()[:3], responses())
 
     def test_a_name_that_differs_in_case_is_another(self) -> None:
         other = responses().assign_coords(stimulus=["S10", "s9", "s2", "s1"])
-        with pytest.raises(ResponseError, match=r"lacks s10; .* lacks S10"):
+        with pytest.raises(ResponseError, match=r"lacks 's10'; .* lacks 'S10'"):
             align(responses(), other)
 
 

@@ -134,7 +134,7 @@ def test_bad_input_is_named():
         rsa(brain, brain.isel(unit=[0]))
     with pytest.raises(MeasureError, match="at least 6 stimuli"):
         rsa(brain.isel(stimulus=slice(5)), brain.isel(stimulus=slice(5)))
-    with pytest.raises(ResponseError, match="lacks s19"):
+    with pytest.raises(ResponseError, match="lacks 's19'"):
         rsa(brain.isel(stimulus=slice(19)), brain)
     flat = brain.copy(data=np.where(brain["stimulus"].values[:, None] == "s4", 2.0, brain.values))
     with pytest.raises(MeasureError, match="s4"):

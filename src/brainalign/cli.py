@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +21,7 @@ app = typer.Typer(
 )
 
 Out = Annotated[Path | None, typer.Option("--out", help="Results folder; it must not exist yet.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all random draws; replaces the recipe's.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of all random draws; replaces the recipe's.")]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes that compute side by side.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing results folder.")]
 
@@ -149,6 +150,8 @@ def doctor() -> None:
 
 def main() -> None:
     """Run the command line; bad input is one line on standard error and exit code 2."""
+    # Batch systems end jobs by SIGTERM; leaving by an exception tidies up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app()
     except BrainalignError as why:

@@ -33,7 +33,7 @@ def examine() -> list[Finding]:
     list of Finding
         ``missing`` is something optional; ``broken`` stops brainalign from working.
     """
-    return [_python(), *_packages(), _torch_pair(), _audio(), *_data(), _machine()]
+    return [_python(), *_packages(), _torch_pair(), _audio(), _netcdf(), *_data(), _machine()]
 
 
 def _python() -> Finding:
@@ -133,6 +133,22 @@ def _audio() -> Finding:
     if "MP3" not in formats:
         return Finding("missing", "audio files", found, "for MP3: pip install --upgrade soundfile")
     return Finding("ok", "audio files", found)
+
+
+def _netcdf() -> Finding:
+    """Write and read a small file, as every run does at its end."""
+    import tempfile
+    from pathlib import Path
+
+    try:
+        from brainalign.responses import load_responses, make_responses, save_responses
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = save_responses(make_responses([[0.0, 1.0], [2.0, 3.0]], ["a", "b"]), Path(folder) / "r.nc")
+            load_responses(path)
+    except Exception as why:  # whatever it is, a run would end with it
+        return Finding("broken", "netCDF files", f"{type(why).__name__}: {why}", "pip install --upgrade h5netcdf h5py")
+    return Finding("ok", "netCDF files", "written and read")
 
 
 def _data() -> list[Finding]:

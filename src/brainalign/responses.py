@@ -11,6 +11,7 @@ sorting names.
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -159,7 +160,10 @@ def from_table(
         raise ResponseError(f"the column {stimulus_column!r} is empty in row {blank[0] + 1}")
     info = [c for c in info_columns if c in table]
     units = [c for c in table.columns if c != stimulus_column and c not in info]
-    text = [c for c in units if not pd.api.types.is_numeric_dtype(table[c])]
+    saved = [c for c in units if re.fullmatch(r"index|Unnamed: \d+", str(c))]
+    if saved:
+        raise ResponseError(f"the column {name_some(saved)} looks like a saved row number, not a unit; drop it")
+    text = [c for c in units if not pd.api.types.is_numeric_dtype(table[c]) or table[c].dtype == bool]
     if text:
         raise ResponseError(
             f"the columns {name_some(text)} are not numeric; name them in info_columns if they describe the stimulus"
@@ -258,11 +262,11 @@ def align(first: Responses, *others: Responses) -> tuple[Responses, ...]:
         if len(lacking) or len(extra):
             parts = []
             if len(lacking):
-                parts.append(f"{describe(other)} lacks {name_some(lacking)}")
+                parts.append(f"{describe(other)} lacks {name_some(map(repr, lacking))}")
             if len(extra):
-                parts.append(f"{describe(first)} lacks {name_some(extra)}")
+                parts.append(f"{describe(first)} lacks {name_some(map(repr, extra))}")
             raise ResponseError(
-                "the stimuli differ: " + "; ".join(parts) + "; choose a common subset with select_stimuli"
+                "the stimuli differ: " + "; ".join(parts) + "; choose a common subset by id (select_stimuli)"
             )
         aligned.append(other.sel(stimulus=order))
     return tuple(aligned)

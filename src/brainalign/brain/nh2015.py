@@ -9,10 +9,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from brainalign._files import sha256
 from brainalign.brain.data import BrainData
 from brainalign.errors import BrainError, name_some
 from brainalign.responses import make_responses
-from brainalign.stimuli.fetch import check_fetched
+from brainalign.stimuli.fetch import check_fetched, published_digests
 
 COMPONENTS = ("lowfreq", "highfreq", "envsounds", "pitch", "speech", "music")
 _FILE = "data/components.mat"
@@ -37,11 +38,17 @@ def load_nh2015_components(path: str | Path | None = None) -> BrainData:
     Raises
     ------
     BrainError
-        If the file cannot be read, or holds other fields or components than the published ones.
+        If the fetched file is not the published one, or a file cannot be read, or holds other fields or components than
+        the published ones.
     DownloadError
         If the data have not been fetched.
     """
-    path = check_fetched("natsound165", [_FILE]) / _FILE if path is None else Path(path)
+    published = published_digests("natsound165")[_FILE]
+    if path is None:
+        path = check_fetched("natsound165", [_FILE]) / _FILE
+        if sha256(path) != published:
+            raise BrainError(f"{path} is not the published file; do: brainalign fetch natsound165")
+    path = Path(path)
     content = _read_mat(path)
     names = _strings(path, content, "component_names")
     if tuple(names) != COMPONENTS:
@@ -65,7 +72,7 @@ def load_nh2015_components(path: str | Path | None = None) -> BrainData:
     return BrainData(
         name="nh2015-components",
         responses=responses,
-        version="neuron2015-b41b99f",
+        version="neuron2015-b41b99f" if sha256(path) == published else f"file with SHA-256 {sha256(path)}",
         citation="Norman-Haignere, Kanwisher & McDermott 2015, Neuron 88:1281-1296, doi:10.1016/j.neuron.2015.11.035",
         licence="public release of the authors, without a licence file; cite the paper",
         arrays={"weights": xr.DataArray(weights, dims=("component", "voxel"), coords={"component": names})},

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from brainalign.errors import MeasureError, did_you_mean, name_some
 from brainalign.measures.readout import average_precision, fit_scores
+from brainalign.measures.resampling import Seed
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.selectivity import FRACTION, Index, n_selected, rank_units
 from brainalign.measures.targets import Part, label_sets, make_parts
@@ -46,7 +47,7 @@ def ablation(
     index: Index = "welch-t",
     fraction: float = FRACTION,
     allow_overlap: bool = False,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Result:
     """Silence units of a layer during inference and score each category of sound with and without them.
 

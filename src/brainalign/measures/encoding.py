@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from brainalign.brain.data import BrainData
 from brainalign.errors import MeasureError
-from brainalign.measures.resampling import draw_counts, draw_orders, interval
+from brainalign.measures.resampling import Count, Level, Seed, draw_counts, draw_orders, interval
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.ridge import TIE, decompose, ridge_predict
 from brainalign.measures.splits import Split, make_splits
@@ -31,6 +31,8 @@ Protocol = Literal["brainalign", "tuckute2023"]
 
 #: Name of the pseudo-layer whose rows report, for each split, the layer that fitted the training part best.
 CHOSEN = "chosen"
+#: Fewer stimuli cannot be split into parts to fit on and parts to correlate on.
+MINIMUM_STIMULI = 8
 #: Columns of targets, permuted ones included, that are held at a time.
 COLUMNS = 16_384
 _PUBLISHED_ALPHAS: Array = np.power(10.0, np.arange(-50, 50))
@@ -43,10 +45,10 @@ def component_encoding(
     splits: str | Sequence[Split] = "tuckute2023",
     n_splits: int = 10,
     protocol: Protocol = "brainalign",
-    n_permutations: int = 1000,
-    n_bootstrap: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
+    n_permutations: Count = 1000,
+    n_bootstrap: Count = 1000,
+    level: Level = 0.95,
+    seed: Seed = 0,
 ) -> Result:
     """Predict each component (or voxel) from each layer and score the prediction on held-out sounds.
 
@@ -158,7 +160,7 @@ def component_encoding(
             "interval": "BCa bootstrap over test stimuli, fits held fixed",
             "layer_choice": "least leave-one-out error on the training stimuli of each split, for each target",
         },
-        warnings=_edge_warnings(fits),
+        warnings=_edge_warnings(fits, responses.attrs.get("source", "")),
     )
 
 
@@ -312,7 +314,9 @@ def _layers(responses: Responses) -> dict[str, NDArray[np.floating]]:
 
 
 def _refuse_constant(targets: Responses) -> None:
-    constant = targets["unit"].values[np.ptp(targets.values, axis=0) == 0]
+    if targets.sizes["stimulus"] < MINIMUM_STIMULI:
+        raise MeasureError(f"encoding needs at least {MINIMUM_STIMULI} stimuli, found {targets.sizes['stimulus']}")
+    constant = [str(u) for u in targets["unit"].values[np.ptp(targets.values, axis=0) == 0]]
     if len(constant):
         raise MeasureError(
             f"{len(constant)} targets respond alike to all stimuli, the first is {constant[0]!r}: "
@@ -351,11 +355,11 @@ def _arrays(
     }
 
 
-def _edge_warnings(fits: dict[str, LayerFit]) -> list[str]:
+def _edge_warnings(fits: dict[str, LayerFit], source: str) -> list[str]:
     at_edge = np.concatenate([f.at_edge.ravel() for name, f in fits.items() if name != CHOSEN])
     if not at_edge.any():
         return []
     return [
-        f"in {int(at_edge.sum())} of {at_edge.size} fits the penalty is the first or last of the grid; "
+        f"{source}: in {int(at_edge.sum())} of {at_edge.size} fits the penalty is the first or last of the grid; "
         f"at the upper end a target cannot be predicted at all"
     ]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainalign.errors import MeasureError
-from brainalign.measures.resampling import draw_counts
+from brainalign.measures.resampling import Count, Level, Seed, draw_counts
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.selective import (
     CONDITIONAL,
@@ -47,9 +47,9 @@ def level_sweep(
     fraction: float = FRACTION,
     allow_overlap: bool = False,
     alternative: Alternative = "greater",
-    n_bootstrap: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
+    n_bootstrap: Count = 1000,
+    level: Level = 0.95,
+    seed: Seed = 0,
 ) -> Result:
     """Measure response ratios after level normalisation, and with the target sounds attenuated.
 

@@ -10,12 +10,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from brainalign.errors import MeasureError, did_you_mean
-from brainalign.measures.resampling import draw_counts, interval
+from brainalign.measures.resampling import Count, Level, Seed, draw_counts, interval
 from brainalign.measures.result import Result, result_table
 from brainalign.responses import Responses, average_repetitions, check_responses
 from brainalign.stats import rank_sum
 
 Array = NDArray[np.float64]
+NEGATIVE = "responses are negative, so the ratio is not a gain factor"
 
 
 def response_ratio(
@@ -24,9 +25,9 @@ def response_ratio(
     categories: Sequence[str],
     group: str | None = None,
     alternative: Literal["two-sided", "greater", "less"] = "two-sided",
-    n_bootstrap: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
+    n_bootstrap: Count = 1000,
+    level: Level = 0.95,
+    seed: Seed = 0,
 ) -> Result:
     """Compare the mean response to some categories with the mean response to all others.
 
@@ -54,7 +55,7 @@ def response_ratio(
         One row per group, statistic ``ratio``: mean over target stimuli / mean over other stimuli (Kim et al.
         2024), with BCa interval; p and effect size (common-language, U / (n1 n2)) of the Wilcoxon rank-sum test
         over stimuli, n1 and n2 in ``n_target`` and ``n_rest``. A note flags groups with negative responses,
-        where a ratio is no gain. Array ``profiles`` (profile, stimulus): the responses.
+        where a ratio is not a gain factor. Array ``profiles`` (profile, stimulus): the responses.
 
     Raises
     ------
@@ -76,7 +77,7 @@ def response_ratio(
     rows = []
     for i in range(len(values)):
         negative = int((values[i] < 0).sum())
-        flag = f"{negative} of {values.shape[1]} responses are negative: the ratio is no gain" if negative else ""
+        flag = f"{negative} of {values.shape[1]} {NEGATIVE}" if negative else ""
         rows.append(
             {
                 "measure": "response-ratio",
@@ -127,12 +128,16 @@ def _targets(responses: Responses, categories: Sequence[str]) -> NDArray[np.bool
     return is_target
 
 
+def _along_units(responses: Responses) -> list[str]:
+    return [str(c) for c in responses.coords if responses[c].dims == ("unit",)]
+
+
 def _profiles(responses: Responses, group: str | None) -> xr.DataArray:
     """Average units by group: (profile, stimulus), labelled with what each profile is of."""
     if group is None and "layer" in responses.coords:
         group = "layer"
-    if group is not None and group not in responses.coords:
-        raise MeasureError(f"units have no coordinate {group!r}; {did_you_mean(group, map(str, responses.coords))}")
+    if group is not None and group not in _along_units(responses):
+        raise MeasureError(f"units have no coordinate {group!r}; {did_you_mean(group, _along_units(responses))}")
     labels = responses[group or "unit"].values
     names = list(dict.fromkeys(labels.tolist()))
     values = np.stack([responses.values[:, labels == name].mean(axis=1, dtype=np.float64) for name in names])

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from brainalign.errors import MeasureError
 from brainalign.stats import bca_limits, bootstrap_counts, permute_labels
 
 Array = NDArray[np.float64]
+#: Types of options that measures share; a recipe is held to their limits before anything is computed.
+Count = Annotated[int, Field(ge=0, le=1_000_000)]
+Level = Annotated[float, Field(gt=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+#: Fewer bootstrap samples have no tails.
+LEAST_SAMPLES = 20
+
+
+#: Jackknife samples that are computed at a time.
+BLOCK = 512
 
 
 def draw_orders(n: int, n_permutations: int, rng: np.random.Generator) -> NDArray[np.intp]:
@@ -30,6 +43,8 @@ def draw_orders(n: int, n_permutations: int, rng: np.random.Generator) -> NDArra
     ndarray of int, shape (1 + n_permutations, n)
         The first row is 0, 1 ... n - 1.
     """
+    if not 0 <= n_permutations <= 1_000_000:
+        raise MeasureError(f"n_permutations is {n_permutations}, expected 0 to 1,000,000")
     measured = np.arange(n, dtype=np.intp)[None]
     return np.vstack([measured, permute_labels(n, n_permutations, rng)]) if n_permutations else measured
 
@@ -38,6 +53,8 @@ def draw_counts(
     n: int, n_bootstrap: int, rng: np.random.Generator, strata: NDArray[np.generic] | None = None
 ) -> NDArray[np.int64]:
     """Return how often each bootstrap sample draws each stimulus, as ``bootstrap_counts``, but of 0 samples too."""
+    if n_bootstrap != 0 and not LEAST_SAMPLES <= n_bootstrap <= 1_000_000:
+        raise MeasureError(f"n_bootstrap is {n_bootstrap}, expected 0 (no interval) or {LEAST_SAMPLES} to 1,000,000")
     if n_bootstrap == 0:
         return np.empty((0, n), dtype=np.int64)
     return bootstrap_counts(n, n_bootstrap, rng, strata=strata)
@@ -77,7 +94,10 @@ def interval(
         empty = np.full(len(values), np.nan)
         return empty, empty, [""] * len(values)
     resampled = statistic(counts.astype(np.float64))
-    jackknife = statistic(1.0 - np.eye(counts.shape[1]))
+    # In blocks: with many stimuli the weights of all jackknife samples would not fit into memory at once.
+    n = counts.shape[1]
+    blocks = [np.arange(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
+    jackknife = np.concatenate([statistic(_without(rows, n)) for rows in blocks])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="BCa limits do not exist")
         low, high = (np.atleast_1d(x) for x in bca_limits(values, resampled, jackknife, level, strata=strata))
@@ -85,3 +105,10 @@ def interval(
     percentile = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0)
     low, high = np.where(undefined, percentile[0], low), np.where(undefined, percentile[1], high)
     return low, high, ["percentile interval: BCa does not exist" if u else "" for u in undefined]
+
+
+def _without(rows: NDArray[np.intp], n: int) -> Array:
+    """Return weights of `n` stimuli that leave out one each."""
+    weights = np.ones((len(rows), n))
+    weights[np.arange(len(rows)), rows] = 0
+    return weights

@@ -20,7 +20,7 @@ COLUMNS = (
 _TEXT = {"measure", "model", "layer", "brain", "target", "statistic", "n_of", "note"}
 
 
-@dataclass
+@dataclass(repr=False)
 class Result:
     """Estimates of one measure, with their uncertainty.
 
@@ -63,6 +63,10 @@ class Result:
 
         drawn: Axes = plot_result(self, ax=ax)
         return drawn
+
+    def __repr__(self) -> str:
+        models = ", ".join(dict.fromkeys(m for m in self.table["model"] if m)) or "brain"
+        return f"<Result {self.measure}: {len(self.table)} estimates, {models}>"
 
     def _repr_html_(self) -> str:
         shown = self.table.drop(columns="measure")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from brainalign.brain.data import BrainData
 from brainalign.errors import MeasureError
 from brainalign.measures.rdm import correlation_rdm
-from brainalign.measures.resampling import draw_counts, draw_orders, interval
+from brainalign.measures.resampling import Count, Level, Seed, draw_counts, draw_orders, interval
 from brainalign.measures.result import Result, result_table
 from brainalign.responses import Responses, align, average_repetitions, check_responses, select_units
 from brainalign.stats import permutation_p
@@ -32,10 +32,10 @@ def rsa(
     responses: Responses,
     brain: BrainData | Responses,
     *,
-    n_permutations: int = 1000,
-    n_bootstrap: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
+    n_permutations: Count = 1000,
+    n_bootstrap: Count = 1000,
+    level: Level = 0.95,
+    seed: Seed = 0,
 ) -> Result:
     """Compare the RDM of each layer with that of the brain.
 

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from brainalign.errors import MeasureError, did_you_mean
+from brainalign.measures.resampling import Count, Seed
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.selective import about_row
 from brainalign.measures.targets import by_layer, find_targets
@@ -28,8 +29,8 @@ def segregation(
     protocol: Protocol = "brainalign",
     n_bins: int = 64,
     perplexity: float = 30.0,
-    n_permutations: int = 1000,
-    seed: int = 0,
+    n_permutations: Count = 1000,
+    seed: Seed = 0,
 ) -> Result:
     """Embed each layer by t-SNE and measure how little targets and rest overlap.
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from brainalign.brain.data import BrainData
 from brainalign.errors import MeasureError
-from brainalign.measures.resampling import draw_counts, draw_orders, interval
+from brainalign.measures.resampling import Count, Level, Seed, draw_counts, draw_orders, interval
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.selectivity import FRACTION, Index, rank_units
 from brainalign.measures.targets import Part, Parts, by_layer, make_parts
@@ -35,9 +35,9 @@ def selective_ratio(
     fraction: float = FRACTION,
     allow_overlap: bool = False,
     alternative: Alternative = "greater",
-    n_bootstrap: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
+    n_bootstrap: Count = 1000,
+    level: Level = 0.95,
+    seed: Seed = 0,
 ) -> Result:
     """Measure how much stronger the units selective for some categories respond to them, on other sounds.
 
@@ -135,10 +135,10 @@ def selective_profile(
     index: Index = "welch-t",
     fraction: float = FRACTION,
     allow_overlap: bool = False,
-    n_permutations: int = 1000,
-    n_bootstrap: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
+    n_permutations: Count = 1000,
+    n_bootstrap: Count = 1000,
+    level: Level = 0.95,
+    seed: Seed = 0,
 ) -> Result:
     """Correlate the mean response of selective units with brain components, over sounds that did not select them.
 
@@ -272,7 +272,7 @@ def ratio_row(
     if any(rest.mean() == 0 for _, rest in pairs):
         return row | {"note": "no response to the rest on average: the ratio is not defined"}
     negative = sum(int((m < 0).sum()) for m in means)
-    note = f"{negative} of {n} responses are negative: the ratio is no gain" if negative else ""
+    note = f"{negative} of {n} responses are negative, so the ratio is not a gain factor" if negative else ""
     value = ratio(np.ones((1, row["n"])))[0]
     low, high, more = finite_interval(value, counts, ratio, level, parts.strata)
     return row | {

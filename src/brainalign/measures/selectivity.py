@@ -176,6 +176,18 @@ def rank_units(values: Array, is_target: NDArray[np.bool_], index: Index = "welc
 def n_selected(n_units: int, fraction: float) -> int:
     """Return how many units a share of them is, at least one.
 
+    Parameters
+    ----------
+    n_units : int
+        All units.
+    fraction : float
+        The share.
+
+    Returns
+    -------
+    int
+        The number.
+
     Raises
     ------
     MeasureError

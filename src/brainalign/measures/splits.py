@@ -51,6 +51,8 @@ def make_splits(stimulus: Sequence[str], name: str, *, n_splits: int = 10, seed:
         If the name is unknown or the stimuli are too few.
     """
     ids = sorted(stimulus)
+    if n_splits < 1:
+        raise MeasureError(f"n_splits is {n_splits}, expected at least 1")
     if name == "tuckute2023":
         if len(ids) < 8:
             raise MeasureError(f"random halves of {len(ids)} stimuli are too small to fit on; at least 8 are needed")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from brainalign.measures.resampling import Count, Seed
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.selective import about_row
 from brainalign.measures.selectivity import FRACTION, Index, rank_units, selectivity
@@ -24,8 +25,8 @@ def unit_table(
     column: str = "category",
     index: Index = "welch-t",
     fraction: float = FRACTION,
-    n_permutations: int = 1000,
-    seed: int = 0,
+    n_permutations: Count = 1000,
+    seed: Seed = 0,
 ) -> Result:
     """Describe every unit: selectivity index, rank within its layer, response ratio, best category.
 
@@ -84,7 +85,7 @@ def unit_table(
             row |= {"selected": bool(selected[i]), "p_fdr": p_fdr[i], "p": p[i]}
             if live[i]:
                 row |= {"value": ranking.values[i], "effect_size": effect[i], "best_category": best[unit]}
-                # With responses below zero a ratio is no gain.
+                # With responses below zero a ratio is not a gain factor.
                 row |= {"ratio": np.nan if negative else ratio[i]}
             else:
                 row |= {"note": "constant: responds alike to all sounds", "best_category": "", "ratio": np.nan}

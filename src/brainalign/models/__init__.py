@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,14 @@ def load_model(name: str) -> AudioModel:
     if control not in (None, "random", "permuted"):
         raise ModelError(f"model {name!r}: unknown control {control!r}; known: 'random', 'permuted'")
     loader = MODELS.get(match["name"])
-    model: AudioModel = loader(match["variant"] or "", pretrained=control != "random")
+    variant, pretrained = match["variant"] or "", control != "random"
+    try:
+        inspect.signature(loader).bind(variant, pretrained=pretrained)
+    except TypeError as why:
+        raise ModelError(
+            f"the loader of model {match['name']!r} must take (variant: str, *, pretrained: bool): {why}"
+        ) from why
+    model: AudioModel = loader(variant, pretrained=pretrained)
     if control is None:
         return model
     from brainalign.models.hooked import HookedModel
@@ -56,6 +64,8 @@ def load_model(name: str) -> AudioModel:
     if not isinstance(model, HookedModel):
         raise ModelError(f"model {match['name']!r} has no weights, so there is no {control} control of it")
     seed = int(match["seed"])
+    if seed >= 2**63:
+        raise ModelError(f"model {name!r}: the seed is not below 2^63")
     return model.with_random_weights(seed) if control == "random" else model.with_permuted_weights(seed)
 
 

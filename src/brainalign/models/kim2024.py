@@ -127,7 +127,7 @@ def load_kim2024(variant: str = "", *, pretrained: bool = True) -> HookedModel:
     else:
         asked = f"has no trained network {variant!r}" if variant else "names no weights"
         raise ModelError(
-            f"model 'kim2024-cnn' {asked}; {did_you_mean(variant, trained)} Or give a file, "
+            f"model 'kim2024-cnn' {asked}; {did_you_mean(variant, trained)}; or give a file, "
             f"'kim2024-cnn:FILE.safetensors', or draw random weights, 'kim2024-cnn@random:0'"
         )
     network = Kim2024CNN(_n_classes(path))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from brainalign._files import sha256, write_then_rename
+from brainalign.brain import BrainData
 from brainalign.recipes.schema import Recipe
 from brainalign.stimuli import StimulusSet
 
@@ -33,9 +34,10 @@ def versions() -> dict[str, str]:
 def provenance(
     recipe: Recipe,
     path: Path,
+    name: str,
     stimuli: StimulusSet,
     models: list[dict[str, Any]],
-    brain: dict[str, Any],
+    brain: BrainData | None,
     selection: StimulusSet | None = None,
 ) -> dict[str, Any]:
     """Collect what determines the numbers of a run.
@@ -46,12 +48,14 @@ def provenance(
         As run, the seed included.
     path : Path
         Its file.
+    name : str
+        What the user called it.
     stimuli : StimulusSet
         The sounds; each is recorded by the digest of its samples.
     models : list of dict
         Name, layers and record of each model.
-    brain : dict
-        Name, version and citation of the brain data.
+    brain : BrainData or None
+        What the models are compared with, if anything.
     selection : StimulusSet, optional
         Other sounds, which select units or fit.
 
@@ -61,7 +65,7 @@ def provenance(
         Ready for JSON.
     """
     return {
-        "command": f"brainalign run {path.name} --seed {recipe.seed}",
+        "command": f"brainalign run {name} --seed {recipe.seed}",
         "invoked_as": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "recipe": recipe.model_dump(mode="json", exclude_none=True),
         "recipe_sha256": sha256(path),
@@ -70,7 +74,7 @@ def provenance(
         "stimuli": _sounds(stimuli),
         **({} if selection is None else {"selection": _sounds(selection)}),
         "models": models,
-        "brain": brain,
+        "brain": None if brain is None else {k: getattr(brain, k) for k in ("name", "version", "citation", "licence")},
     }
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
-import shutil
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,13 +16,13 @@ from joblib import Parallel, delayed
 
 from brainalign._files import write_then_rename
 from brainalign.brain import BrainData, load_brain
-from brainalign.errors import ResultsError, StimulusError
+from brainalign.errors import ResultsError, StimulusError, did_you_mean, name_some
 from brainalign.measures import MEASURES
 from brainalign.measures.result import Result
 from brainalign.measures.targets import with_columns
 from brainalign.recipes.provenance import provenance, write_json
-from brainalign.recipes.schema import GIVEN, MeasurePart, Recipe, StimuliPart, find_recipe, read_recipe
-from brainalign.responses import Responses, align
+from brainalign.recipes.schema import GIVEN, BrainPart, MeasurePart, Recipe, StimuliPart, find_recipe, read_recipe
+from brainalign.responses import Responses
 from brainalign.stimuli import STIMULI, StimulusSet, load_stimuli
 
 if TYPE_CHECKING:
@@ -66,21 +66,25 @@ def run_recipe(
         If the recipe or anything that it names cannot be used, or the folder is in the way; nothing is written then.
     """
     path, out = find_recipe(recipe), Path(out)
+    out = out.resolve() if out.is_symlink() else out
     plan = read_recipe(path)
     if seed is not None:
-        plan = plan.model_copy(update={"seed": seed})
+        plan = plan.with_seed(seed)
     _check_out(out, overwrite)
     stimuli = _load_stimuli(plan.stimuli, path.parent)
     selection = None if plan.selection is None else _load_stimuli(plan.selection, path.parent)
-    brain = load_brain(plan.brain.name, **plan.brain.options)
-    brain = _match_stimuli(brain, stimuli, subset=bool(plan.stimuli.ids or plan.stimuli.categories))
+    brain = None if plan.brain is None else _load_brain(plan.brain, path.parent)
+    if brain is not None:
+        brain = _match_stimuli(brain, stimuli)
+    _check_categories(plan, stimuli)
     models = _load_models(plan)
     record = provenance(
         plan,
         path,
+        str(recipe),
         stimuli,
         [{"name": m.name, "sample_rate": m.sample_rate, "record": dict(m.record)} for m in models],
-        {"name": brain.name, "version": brain.version, "citation": brain.citation, "licence": brain.licence},
+        brain,
         selection,
     )
     _refuse_renamed(record)
@@ -90,14 +94,27 @@ def run_recipe(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
         written = Path(temporary) / out.name
         _write(written, plan, stimuli, brain, results, record)
-        if out.exists():
-            shutil.rmtree(out)
-        written.replace(out)
+        _put_in_place(written, out, overwrite, Path(temporary) / "replaced")
     return out
 
 
+def _put_in_place(written: Path, out: Path, overwrite: bool, aside: Path) -> None:
+    """Rename the finished folder to where it belongs; what has come to lie there meanwhile is never deleted."""
+    if overwrite and (out / "provenance.json").is_file():
+        out.replace(aside)
+    try:
+        written.replace(out)
+    except OSError:
+        kept = next(p for p in (out.with_name(f"{out.name}-{i}") for i in range(2, 10_000)) if not p.exists())
+        written.replace(kept)
+        raise ResultsError(f"{out} appeared while the run was going; the results are in {kept}") from None
+
+
 def _check_out(out: Path, overwrite: bool) -> None:
-    """Raise if the results folder is in the way."""
+    """Raise if the results folder is in the way or cannot be made, before anything is computed."""
+    parent = next(p for p in out.absolute().parents if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise ResultsError(f"{out} cannot be made: {parent} is no folder that can be written to")
     if out.is_file():
         raise ResultsError(f"{out} is a file; choose another folder with --out")
     if not out.is_dir() or not any(out.iterdir()):
@@ -128,15 +145,38 @@ def _refuse_renamed(record: dict[str, Any]) -> None:
             )
 
 
-def _match_stimuli(brain: BrainData, stimuli: StimulusSet, subset: bool) -> BrainData:
-    """Bring the brain data to the order of the sounds; a subset that the recipe asks for is taken of both."""
-    from brainalign.responses import make_responses, select_stimuli
+def _match_stimuli(brain: BrainData, stimuli: StimulusSet) -> BrainData:
+    """Take the sounds of the set from the brain data; their description is the set's, for both sides alike."""
+    known = brain.responses.indexes["stimulus"]
+    lacking = [i for i in stimuli.ids if i not in known]
+    if lacking:
+        raise ResultsError(
+            f"{brain.name} has no responses to {len(lacking)} of the {len(stimuli)} sounds of {stimuli.name}: "
+            f"{name_some(map(repr, lacking))}; {did_you_mean(lacking[0], map(str, known))} "
+            f"To leave sounds out, name those to use as stimuli.ids in the recipe"
+        )
+    own = brain.responses.sel(stimulus=stimuli.ids)
+    own = own.drop_vars([str(c) for c in own.coords if own[c].dims == ("stimulus",) and c in stimuli.table])
+    return replace(brain, responses=with_columns(own, stimuli.table))
 
-    responses = select_stimuli(brain.responses, stimuli.ids) if subset else brain.responses
-    order = make_responses(
-        [[0.0]] * len(stimuli), stimuli.ids, ["stimuli"], attrs={"source": f"the set {stimuli.name}"}
-    )
-    return replace(brain, responses=with_columns(align(order, responses)[1], stimuli.table))
+
+def _load_brain(part: BrainPart, folder: Path) -> BrainData:
+    options = part.options
+    # A file is looked for beside the recipe first, as a folder of sounds is.
+    if isinstance(options.get("path"), str) and (folder / options["path"]).is_file():
+        options["path"] = str(folder / options["path"])
+    return load_brain(part.name, **options)
+
+
+def _check_categories(plan: Recipe, stimuli: StimulusSet) -> None:
+    """Raise if a measure names a category that no sound has."""
+    for part in plan.measures:
+        for name in part.options.get("categories") or []:
+            if part.options.get("column", "category") == "category" and name not in stimuli.categories:
+                raise StimulusError(
+                    f"measure {part.name}: {stimuli.name} has no category {name!r}; "
+                    f"{did_you_mean(name, stimuli.categories)}"
+                )
 
 
 def _load_models(plan: Recipe) -> list[AudioModel]:
@@ -169,7 +209,7 @@ def _extract(plan: Recipe, model: AudioModel, stimuli: StimulusSet | None, progr
 
 
 def _measure_all(
-    plan: Recipe, heard: list[_Heard], brain: BrainData, stimuli: StimulusSet, jobs: int, progress: bool
+    plan: Recipe, heard: list[_Heard], brain: BrainData | None, stimuli: StimulusSet, jobs: int, progress: bool
 ) -> list[Result]:
     """Compute each measure for every model; one about responses alone also for the brain itself."""
     from tqdm.auto import tqdm
@@ -178,7 +218,7 @@ def _measure_all(
     for part in plan.measures:
         needs = GIVEN & set(inspect.signature(MEASURES.get(part.name)).parameters)
         offers: list[dict[str, Any]] = [{**vars(own), "brain": brain, "stimuli": stimuli} for own in heard]
-        if not needs & {"brain", "model", "selection"}:
+        if brain is not None and not needs & {"brain", "model", "selection"}:
             offers.insert(0, {"responses": brain.responses, "stimuli": stimuli})
         tasks += [(part, {name: offer[name] for name in needs}) for offer in offers]
     # One thread a process, so that processes do not compete for cores.
@@ -204,22 +244,32 @@ def _measure(part: MeasurePart, given: dict[str, Any], seed: int) -> Result:
     if "seed" in inspect.signature(function).parameters:
         options.setdefault("seed", seed)
     result: Result = function(**given, **options)
+    if part.label is not None:
+        result = replace(result, measure=part.label, table=result.table.assign(measure=part.label))
     return result
 
 
 def _write(
-    folder: Path, plan: Recipe, stimuli: StimulusSet, brain: BrainData, results: list[Result], record: dict[str, Any]
+    folder: Path,
+    plan: Recipe,
+    stimuli: StimulusSet,
+    brain: BrainData | None,
+    results: list[Result],
+    record: dict[str, Any],
 ) -> None:
     from brainalign.report.page import ReportContent, write_report
 
     folder.mkdir()
     table = pd.concat([r.table for r in results], ignore_index=True)
+    # Counts that only some measures have would turn into fractions beside the gaps of the others.
+    counts = [c for c in table if str(c).startswith("n_") and pd.api.types.is_numeric_dtype(table[c])]
+    table = table.astype(dict.fromkeys(counts, "Int64"))
     with write_then_rename(folder / "results.csv") as temporary:
         table.to_csv(temporary, index=False)
     for result in results:
         if result.arrays:
             about = next((str(m) for m in result.table["model"] if m), "brain")
-            _write_arrays(result, folder / "arrays" / f"{result.measure}--{_file_name(about)}.nc")
+            _write_arrays(result, folder / "arrays" / f"{_file_name(result.measure)}--{_file_name(about)}.nc")
     content = ReportContent(plan.title, plan.question, stimuli, brain, results, record)
     write_report(content, folder / "report.html", figures_folder=folder / "figures")
     write_json(record, folder / "provenance.json")

@@ -14,6 +14,7 @@ from brainalign._files import shipped
 from brainalign.brain import BRAINS
 from brainalign.errors import BrainalignError, RecipeError, did_you_mean
 from brainalign.measures import MEASURES
+from brainalign.measures.resampling import Seed
 from brainalign.models import MODELS
 from brainalign.stimuli import STIMULI
 
@@ -22,7 +23,7 @@ GIVEN = frozenset({"responses", "selection", "brain", "model", "stimuli"})
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class StimuliPart(_Part):
@@ -43,7 +44,7 @@ class ModelPart(_Part):
 class BrainPart(BaseModel):
     """Which brain data; further keys are options of their loader."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", strict=True)
 
     name: str
 
@@ -54,11 +55,12 @@ class BrainPart(BaseModel):
 
 
 class MeasurePart(BaseModel):
-    """Which measure; further keys are its options."""
+    """Which measure; a label where a recipe has the same measure twice; further keys are its options."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", strict=True)
 
     name: str
+    label: str | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -71,12 +73,36 @@ class Recipe(_Part):
 
     title: str
     question: str = ""
-    seed: int = 0
+    seed: Seed = 0
     stimuli: StimuliPart
     selection: StimuliPart | None = None
     models: list[ModelPart] = Field(min_length=1)
-    brain: BrainPart
+    brain: BrainPart | None = None
     measures: list[MeasurePart] = Field(min_length=1)
+
+    def with_seed(self, seed: int) -> Recipe:
+        """Return the recipe with this seed for all random draws, also where a measure had its own.
+
+        Parameters
+        ----------
+        seed : int
+            From 0 to 2^63 - 1.
+
+        Returns
+        -------
+        Recipe
+            A copy.
+
+        Raises
+        ------
+        RecipeError
+            If the seed is out of range.
+        """
+        if not 0 <= seed < 2**63:
+            raise RecipeError(f"seed: {seed} is not between 0 and 2^63 - 1")
+        content = self.model_dump(exclude_none=True)
+        content["measures"] = [{k: v for k, v in m.items() if k != "seed"} for m in content["measures"]]
+        return Recipe.model_validate({**content, "seed": seed})
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -193,9 +219,17 @@ def _check_names(recipe: Recipe, folder: Path) -> None:
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise RecipeError(f"models: {twice[0]!r} is named twice")
-    check_options(BRAINS.get(recipe.brain.name), recipe.brain.options, "brain")
+    labels = [m.label or m.name for m in recipe.measures]
+    twice = sorted({n for n in labels if labels.count(n) > 1})
+    if twice:
+        raise RecipeError(f'measures: {twice[0]!r} stands twice; give each a label of its own, label = "..."')
+    if recipe.brain is not None:
+        check_options(BRAINS.get(recipe.brain.name), recipe.brain.options, "brain")
     for i, measure in enumerate(recipe.measures):
-        check_options(MEASURES.get(measure.name), measure.options, f"measures[{i}] ({measure.name})")
+        function, where = MEASURES.get(measure.name), f"measures[{i}] ({measure.name})"
+        check_options(function, measure.options, where)
+        if recipe.brain is None and "brain" in inspect.signature(function).parameters:
+            raise RecipeError(f"{where} compares with a brain, but the recipe has no [brain]")
     if recipe.selection and not any("selection" in _parameters(measure) for measure in recipe.measures):
         raise RecipeError("selection: no measure of this recipe selects or fits by other sounds; leave this part out")
 
@@ -227,7 +261,7 @@ def check_options(function: Callable[..., Any], options: dict[str, Any], where: 
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
             fields[name] = (parameter.annotation, default)
     schema = create_model(
-        "Options", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True, strict=False), **fields
+        "Options", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True, strict=True), **fields
     )
     try:
         schema.model_validate(options)

@@ -54,7 +54,7 @@ class ReportContent:
     title: str
     question: str
     stimuli: StimulusSet
-    brain: BrainData
+    brain: BrainData | None
     results: list[Result]
     provenance: dict[str, Any]
     baselines: Sequence[str] | None = None
@@ -112,6 +112,7 @@ def _context(content: ReportContent, gallery: panels.Gallery) -> dict[str, Any]:
         "curves": panels.curves(gallery),
         "ratios": panels.ratios(gallery),
         "matrices": panels.matrices(gallery),
+        "others": panels.others(gallery),
         "tables": [_table(m, content.results) for m in dict.fromkeys(r.measure for r in content.results)],
         "methods": words.methods(content.results),
         "categories": content.stimuli.table["category"].value_counts(sort=False).items(),

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from brainalign.measures.encoding import CHOSEN
 from brainalign.measures.result import Result
-from brainalign.report import figures
+from brainalign.report import figures, selectivity_figures
 from brainalign.report._draw import new_figure, series
 from brainalign.report.colours import ModelStyle
 from brainalign.report.estimates import headline_rows
@@ -110,7 +110,7 @@ def main(gallery: Gallery, answer: Headline) -> Shown | None:
     Shown or None
         None if no result holds the profile.
     """
-    brain, target = gallery.content.brain.name, answer.target
+    brain, target = gallery.content.brain.name if gallery.content.brain else "the brain", answer.target
     encoded = [r for r in gallery.content.results if _predicts(r) and answer.best and _model(r) == answer.best["model"]]
     predictions, rows = _predictions(encoded[0], [target]) if encoded else ({}, {})
     if target in rows:
@@ -278,12 +278,37 @@ def matrices(gallery: Gallery) -> list[Shown]:
             figure = figures.plot_rdms(brain, rdms, gallery.category)
             rows = result.table[result.table["layer"].isin(rdms["rdm"].values)]
             caption = (
-                f"Dissimilarity of each pair of sounds, as percentile ranks, in {gallery.content.brain.name} and in "
+                f"Dissimilarity of each pair of sounds, as percentile ranks, in the brain and in "
                 f"the layers of {_model(result)}; sounds are ordered by category. Spearman correlation with the brain: "
                 f"{_values(records(rows), 'layer')}."
             )
             label = _model(result)
             shown.append(gallery.add(f"rdms-{label}", figure, _pairs(brain, rdms), caption, label=label))
+    return shown
+
+
+def others(gallery: Gallery) -> dict[str, list[Shown]]:
+    """Draw the main figure of every result that has one and no section of its own on the page.
+
+    Parameters
+    ----------
+    gallery : Gallery
+        Takes the figures.
+
+    Returns
+    -------
+    dict of str to list of Shown
+        By measure, labelled by model.
+    """
+    shown: dict[str, list[Shown]] = {}
+    for result in gallery.content.results:
+        if result.measure in selectivity_figures.MAIN:
+            figure = new_figure(11, 4)
+            selectivity_figures.MAIN[result.measure](figure.subplots(), result)
+            label = _model(result) or "brain"
+            caption = f"{result.measure} of {label}, with intervals where the table has them."
+            one = gallery.add(f"{result.measure}-{label}", figure, result.table, caption, label=label)
+            shown.setdefault(result.measure, []).append(one)
     return shown
 
 

@@ -144,6 +144,7 @@ def headline(results: Sequence[Result], baselines: Sequence[str] | None = None) 
     best, baseline, layer = _best(encoding[encoding["target"] == target], baselines)
     if best is not None:
         sentences.append(_encoding_sentence(target, best, baseline, layer, encoding["model"].nunique()))
+        sentences += _control_sentence(records(headline_rows(encoding[encoding["target"] == target])), best)
     ratio = next((r for r in brain if r["target"] == target), None)
     if ratio is not None:
         sentences.append(_ratio_sentence(ratio, _target_categories(results)))
@@ -193,6 +194,16 @@ def _encoding_sentence(target: str, best: Row, baseline: Row | None, layer: str,
     if baseline["ci_high"] >= best["ci_low"] and best["ci_high"] >= baseline["ci_low"]:
         text += "; the intervals overlap"
     return f"{text}."
+
+
+def _control_sentence(rows: Sequence[Row], best: Row) -> list[str]:
+    """Say what the best network without learned weights reaches, which the best model must be held against."""
+    control = highest(r for r in rows if "@" in r["model"] and r["model"] != best["model"])
+    if control is None:
+        return []
+    overlap = control["ci_high"] >= best["ci_low"] and best["ci_high"] >= control["ci_low"]
+    text = f"The best control without learned weights, {control['model']}, reaches {score(control)}"
+    return [f"{text}; the intervals overlap." if overlap else f"{text}."]
 
 
 def _median_sentence(encoding: pd.DataFrame, baselines: Sequence[str] | None) -> str:

@@ -44,11 +44,32 @@ def read_audio(path: Path) -> tuple[Waveform, int]:
         raise StimulusError(
             f"sound file {path.name!r} cannot be read as audio ({path.stat().st_size} bytes): {_reason(why)}"
         ) from why
+    _check_whole(path)
     if len(samples) == 0:
         raise StimulusError(f"sound file {path.name!r} is empty: it holds no samples")
     if not np.isfinite(samples).all():
         raise StimulusError(f"sound file {path.name!r} holds NaN or infinite samples")
     return samples.mean(axis=1, dtype=np.float32), int(sample_rate)
+
+
+def _check_whole(path: Path) -> None:
+    """Raise if a wav file is shorter than its header says; libsndfile would read what is left without a word."""
+    with path.open("rb") as stream:
+        if stream.read(4) != b"RIFF":
+            return
+        stream.seek(12)
+        while len(head := stream.read(8)) == 8:
+            size = int.from_bytes(head[4:], "little")
+            if head[:4] == b"data":
+                left = path.stat().st_size - stream.tell()
+                # Programs that write to a pipe leave the largest number, or 0, for a size that they did not know.
+                if left < size < 0xFFFFFF00:
+                    raise StimulusError(
+                        f"sound file {path.name!r} is cut short: it holds {left} of the {size} bytes of sound that its "
+                        f"header announces; copy it again"
+                    )
+                return
+            stream.seek(size + size % 2, 1)
 
 
 def _reason(why: Exception) -> str:

@@ -56,12 +56,17 @@ def fetch(name: str, source: Path | None = None, *, progress: bool = False) -> P
             )
     for file, digest in tqdm(digests.items(), desc=name, unit="file", disable=not progress):
         target = folder / file
-        if target.is_file() and sha256(target) == digest:
-            continue
-        if source is None:
-            _download(name, file, digest, target)
-        else:
-            _copy(source / file, digest, target)
+        try:
+            if target.is_file() and sha256(target) == digest:
+                continue
+            if source is None:
+                _download(name, file, digest, target)
+            else:
+                _copy(source / file, digest, target)
+        except OSError as why:
+            raise DownloadError(
+                f"{file} cannot be written to {folder} ({why.strerror}); choose another folder by BRAINALIGN_DATA"
+            ) from why
     return folder
 
 

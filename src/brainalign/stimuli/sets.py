@@ -266,7 +266,26 @@ def _read_table(path: Path) -> pd.DataFrame:
     duplicate = table["stimulus_id"][table["stimulus_id"].duplicated()].unique()
     if len(duplicate):
         raise StimulusError(f"{path}: duplicate stimulus_id {name_some(duplicate)}")
+    _check_names(path, table)
     return table.apply(_numeric_if_all).set_index("stimulus_id")
+
+
+def _check_names(path: Path, table: pd.DataFrame) -> None:
+    """Raise for what would silently make two of one, or one of two: spaces, case, a file that is there twice."""
+    for column in REQUIRED_COLUMNS:
+        spaced = table[column][table[column] != table[column].str.strip()]
+        if len(spaced):
+            raise StimulusError(f"{path}: {column} {spaced.iloc[0]!r} begins or ends with a space; take it away")
+    categories = table["category"].drop_duplicates()
+    alike = categories[categories.str.casefold().duplicated(keep=False)]
+    if len(alike):
+        raise StimulusError(
+            f"{path}: the categories {name_some(map(repr, alike))} differ in case only; use one of them"
+        )
+    twice = table[table["file"].duplicated(keep=False)]
+    if len(twice):
+        ids = name_some(twice["stimulus_id"][twice["file"] == twice["file"].iloc[0]])
+        raise StimulusError(f"{path}: {ids} have the same file {twice['file'].iloc[0]!r}")
 
 
 def _numeric_if_all(column: pd.Series) -> pd.Series:
