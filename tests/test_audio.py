@@ -21,6 +21,23 @@ def tone(frequency: float = 440.0, amplitude: float = 0.25, rate: int = RATE, du
 
 
 class TestRead:
+    @pytest.mark.parametrize("share", [0.99, 0.5])
+    def test_a_wav_that_is_cut_short_is_refused(self, tmp_path: Path, share: float) -> None:
+        path = tmp_path / "a.wav"
+        soundfile.write(path, tone(), RATE)
+        content = path.read_bytes()
+        path.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(StimulusError, match=r"'a\.wav' is cut short: it holds \d+ of the 44100 bytes"):
+            read_audio(path)
+
+    def test_a_wav_from_a_pipe_does_not_know_its_size(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.wav"
+        soundfile.write(path, tone(), RATE)
+        content = path.read_bytes()
+        at = content.index(b"data") + 4
+        path.write_bytes(content[:at] + b"\xff\xff\xff\xff" + content[at + 4 :])
+        assert len(read_audio(path)[0]) == len(tone())
+
     @pytest.mark.parametrize(
         ("suffix", "subtype", "tolerance"),
         [

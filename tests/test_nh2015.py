@@ -292,3 +292,18 @@ class TestBadFiles:
     def test_no_file(self, tmp_path: Path) -> None:
         with pytest.raises(BrainError, match=r"no components file .*nowhere\.mat"):
             load_nh2015_components(tmp_path / "nowhere.mat")
+
+
+@pytest.mark.realdata
+def test_a_changed_file_in_the_place_of_the_fetched_one_is_refused(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = {k: v for k, v in loadmat(shared_data / "natsound165/data/components.mat").items() if k[0] != "_"}
+    content["stim_names"] = content["stim_names"][:, ::-1]
+    changed = tmp_path / "natsound165/data/components.mat"
+    changed.parent.mkdir(parents=True)
+    savemat(changed, content)
+    monkeypatch.setenv("BRAINALIGN_DATA", str(tmp_path))
+    with pytest.raises(BrainError, match="is not the published file; do: brainalign fetch natsound165"):
+        load_nh2015_components()
+    assert load_nh2015_components(changed).version.startswith("file with SHA-256 ")

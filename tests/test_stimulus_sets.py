@@ -69,6 +69,19 @@ class TestRead:
         assert stimuli.categories == [stimulus_id, "1"]
         assert len(stimuli.waveform(stimulus_id)[0]) == 4_000
 
+    @pytest.mark.parametrize(
+        ("rows", "message"),
+        [
+            ("x,audio/a.wav,Music \ny,audio/c.wav,Music\n", "category 'Music ' begins or ends with a space"),
+            (" x,audio/a.wav,Music\ny,audio/c.wav,Music\n", "stimulus_id ' x' begins or ends with a space"),
+            ("x,audio/a.wav,Music\ny,audio/c.wav,music\n", "'Music', 'music' differ in case only"),
+            ("x,audio/a.wav,Music\ny,audio/a.wav,Song\n", "x, y have the same file 'audio/a.wav'"),
+        ],
+    )
+    def test_what_would_silently_split_or_double_a_group(self, tmp_path: Path, rows: str, message: str) -> None:
+        with pytest.raises(StimulusError, match=message):
+            read_stimulus_set(write_set(tmp_path / "lab", HEADER + rows))
+
     def test_numbers_that_differ_as_text_are_different_ids(self, tmp_path: Path) -> None:
         table = HEADER + "1,audio/a.wav,M\n01,audio/c.wav,M\n1.0,audio/b.flac,M\n"
         assert read_stimulus_set(write_set(tmp_path / "lab", table)).ids == ["1", "01", "1.0"]
