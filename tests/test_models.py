@@ -535,3 +535,10 @@ def test_networks_that_ship_load_and_differ_from_random_ones() -> None:
         digests.add(model.record["weights_sha256"])
     assert len(digests) == len(trained)
     assert list(LAYOUTS) == list(model.layouts)
+
+
+@pytest.mark.parametrize("name", ["kim2024-cnn:no-music/0", "kim2024-cnn@random:3"])
+def test_loading_leaves_the_global_generator_alone(name: str) -> None:
+    before = torch.random.get_rng_state()
+    load_model(name)
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -118,7 +118,7 @@ def load_kim2024(variant: str = "", *, pretrained: bool = True) -> HookedModel:
     if not pretrained:
         if variant:
             raise ModelError(f"random weights replace all weights: leave the variant {variant!r} out")
-        return _model("kim2024-cnn", Kim2024CNN(), {})
+        return _model("kim2024-cnn", _untrained(N_CLASSES), {})
     trained = trained_networks()
     if variant in trained:
         path, name = trained[variant], variant
@@ -130,13 +130,19 @@ def load_kim2024(variant: str = "", *, pretrained: bool = True) -> HookedModel:
             f"model 'kim2024-cnn' {asked}; {did_you_mean(variant, trained)}; or give a file, "
             f"'kim2024-cnn:FILE.safetensors', or draw random weights, 'kim2024-cnn@random:0'"
         )
-    network = Kim2024CNN(_n_classes(path))
+    network = _untrained(_n_classes(path))
     load_weights(network, path)
     record = {"weights_sha256": weights_digest(network)}
     card = path.with_suffix(".json")
     if variant in trained and card.is_file():
         record["weights_licence"] = str(json.loads(card.read_text(encoding="utf-8")).get("licence", ""))
     return _model(f"kim2024-cnn:{name}", network, record)
+
+
+def _untrained(n_classes: int) -> Kim2024CNN:
+    """Build the network without drawing from the global generator of torch."""
+    with torch.random.fork_rng(devices=[]):
+        return Kim2024CNN(n_classes)
 
 
 def trained_networks() -> dict[str, Path]:
