@@ -252,7 +252,7 @@ def test_constant_unit_is_flagged_and_does_not_stop_the_rest():
     assert table.drop(index=2)[["value", "p", "ratio", "p_fdr"]].notna().all(axis=None)
     flat = noise(40, 8, unit_info={"layer": ["a"] * 4 + ["dead"] * 4})
     flat.values[:, 4:] = 1
-    ratios = selective_ratio(flat, categories=["Music"], n_bootstrap=10).table
+    ratios = selective_ratio(flat, categories=["Music"], n_bootstrap=20).table
     dead = ratios[(ratios["layer"] == "dead") & (ratios["target"] == "selected units")].iloc[0]
     assert np.isnan(dead["value"])
     assert "constant" in dead["note"]

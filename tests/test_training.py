@@ -373,7 +373,7 @@ def test_two_devices_share_a_training(studio: Path, tmp_path: Path) -> None:
     """Two processes on the CPU: each hears half of each batch, one of them writes, both end with the card."""
     script = (
         "from brainalign.training import train\n"
-        f"card = train({str(studio / 'recipe.toml')!r}, {str(tmp_path / 'out')!r}, n_devices=2, batch_size=6).card\n"
+        f"card = train({str(studio / 'recipe.toml')!r}, {str(tmp_path / 'out')!r}, n_devices=2, batch_size=10).card\n"
         "print('digest', card['weights_sha256'])\n"
     )
     (tmp_path / "script.py").write_text(script)
