@@ -64,3 +64,18 @@ def test_debug_shows_the_traceback(tmp_path):
     done = brainalign("--debug", "run", "nothing.toml", cwd=tmp_path)
     assert done.returncode != 0
     assert "Traceback" in done.stderr
+
+
+def test_a_job_that_is_ended_leaves_nothing(tmp_path):
+    """Batch systems end jobs by SIGTERM."""
+    code = (
+        "import os, signal; from brainalign.report import folder\n"
+        "folder._write = lambda written, run: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "folder.compute_recipe = lambda *_, **__: None\n"
+        "from brainalign.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "run", "demo", "--out", "out"], capture_output=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 143
+    assert not list(tmp_path.iterdir())

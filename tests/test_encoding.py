@@ -1,5 +1,7 @@
 """Component encoding: the published numbers, planted truth, and expectation on noise."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -193,3 +195,57 @@ def test_result_says_how_it_came_about():
     assert result.table["n"].eq(60).all()
     assert result.table["n_of"].eq("stimuli").all()
     assert result.table["p"].isna().all()
+
+
+def test_too_few_stimuli_say_how_many_are_needed():
+    model, brain = simulated(n=7)
+    with pytest.raises(MeasureError, match="at least 8 stimuli, found 7"):
+        component_encoding(model, brain)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"n_permutations": -1}, "n_permutations is -1"), ({"n_bootstrap": 5}, "n_bootstrap is 5, expected 0")],
+)
+def test_draws_out_of_range(options, message):
+    model, brain = simulated()
+    with pytest.raises(MeasureError, match=message):
+        component_encoding(model, brain, **options)
+
+
+def test_jackknife_in_blocks_is_the_jackknife_at_once(monkeypatch):
+    from brainalign.measures import resampling
+
+    rng = np.random.default_rng(0)
+    x = rng.gamma(2, 1, (50, 3))
+    counts = resampling.draw_counts(50, 200, rng)
+
+    def mean(weights):
+        return weights @ x / weights.sum(axis=1, keepdims=True)
+
+    at_once = resampling.interval(x.mean(axis=0), counts, mean, 0.95)
+    monkeypatch.setattr(resampling, "BLOCK", 7)
+    in_blocks = resampling.interval(x.mean(axis=0), counts, mean, 0.95)
+    np.testing.assert_allclose(in_blocks[:2], at_once[:2], rtol=1e-12)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("model", ["kim2024-cnn:no-music/0", "kim2024-cnn@random:0"])
+def test_numbers_printed_in_the_readme(shared_data, model):
+    """The README's table of the claim holds what this code computes from the networks that ship."""
+    import brainalign as ba
+    from brainalign.measures.selective import selective_profile, selective_ratio
+
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    cells = next(line for line in readme.splitlines() if line.startswith(f"| {model} |")).split("|")
+    brain = ba.load_brain("nh2015-components")
+    responses = ba.extract(ba.load_model(model), ba.load_stimuli("natsound165"), layers=["avgpool"])
+    ratio = selective_ratio(responses, categories=["Music", "Song"], n_bootstrap=0).table.iloc[0]
+    assert cells[2].split()[0] == f"{ratio['value']:.2f}"
+    assert cells[3].strip() == f"{ratio['effect_size']:.2f}"
+    profile = selective_profile(
+        responses, brain, categories=["Music", "Song"], n_bootstrap=0, n_permutations=0
+    ).table.query("units == 'selected units'")
+    assert cells[4].strip() == f"{profile.set_index('target').loc['music', 'value']:.2f}"
+    encoding = component_encoding(responses, brain, n_permutations=0, n_bootstrap=0).table.set_index("target")
+    assert cells[6].strip() == f"{encoding.loc['music', 'value']:.2f}"

@@ -238,3 +238,10 @@ def test_natsound165_from_a_folder(shared_data: Path, tmp_path: Path, monkeypatc
     assert set(found(folder)) == set(digests)
     assert load_brain("nh2015-components").responses.sizes == {"stimulus": 165, "unit": 6}
     assert len(load_stimuli("natsound165")) == 165
+
+
+def test_a_file_in_the_place_of_the_data_folder(origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("BRAINALIGN_DATA", str(tmp_path / "file"))
+    with pytest.raises(DownloadError, match=r"cannot be written to .*choose another folder by BRAINALIGN_DATA"):
+        fetch("tiny", origin)

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from brainalign import load_model
 from brainalign.errors import ModelError
-from brainalign.models import AudioModel, HookedModel
+from brainalign.models import MODELS, AudioModel, HookedModel
 from brainalign.models.hooked import load_weights, recording, weights_digest
 from brainalign.models.kim2024 import LAYOUTS, Kim2024CNN
 from brainalign.models.logmel import LogMel
@@ -542,3 +542,14 @@ def test_loading_leaves_the_global_generator_alone(name: str) -> None:
     before = torch.random.get_rng_state()
     load_model(name)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_loader_of_another_signature_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODELS._registered, "bare", lambda: None)
+    with pytest.raises(ModelError, match=r"loader of model 'bare' must take \(variant: str, \*, pretrained: bool\)"):
+        load_model("bare")
+
+
+def test_a_seed_that_torch_cannot_take() -> None:
+    with pytest.raises(ModelError, match=r"the seed is not below 2\^63"):
+        load_model(f"kim2024-cnn@random:{2**63}")

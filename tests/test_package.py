@@ -30,8 +30,8 @@ MAY_IMPORT = {
     "brain": GROUND | {"stimuli", "stats"},
     "training": GROUND | {"stimuli", "models"},
     "measures": GROUND | {"stimuli", "models", "brain", "stats"},
-    "report": GROUND | {"stimuli", "brain", "stats", "measures"},
-    "recipes": GROUND | {"stimuli", "models", "brain", "stats", "measures", "report"},
+    "recipes": GROUND | {"stimuli", "models", "brain", "stats", "measures"},
+    "report": GROUND | {"stimuli", "brain", "stats", "measures", "recipes"},
     "doctor": GROUND | {"stimuli"},
     "cli": GROUND | {"stimuli", "models", "brain", "training", "measures", "report", "recipes", "doctor"},
 }

@@ -76,7 +76,7 @@ def test_negative_responses_are_flagged():
     ("categories", "message"),
     [
         (["Musik"], "did you mean 'Music'"),
-        (["Music", "Song", "Speech", "Nature"], "at least 2 stimuli of other categories, found 0"),
+        (["Music", "Song", "Speech", "Nature"], "found 0 sounds of other categories; at least 2 are needed"),
     ],
 )
 def test_impossible_categories(categories, message):
@@ -98,3 +98,13 @@ def test_responses_without_categories():
 def test_unknown_group():
     with pytest.raises(MeasureError, match="no coordinate 'lyer'"):
         response_ratio(units(), categories=["Music"], group="lyer")
+
+
+def test_sounds_with_labels_of_both_kinds_are_left_out_and_counted():
+    data = units()
+    labels = np.where(np.arange(45) < 2, "Music|Speech", CATEGORY)
+    mixed = data.assign_coords(category=("stimulus", labels))
+    result, without = (response_ratio(d, categories=["Music"]) for d in (mixed, data.isel(stimulus=slice(2, None))))
+    np.testing.assert_allclose(result.table["value"], without.table["value"])
+    assert result.settings["n_mixed_left_out"] == 2
+    assert result.warnings == ["2 sounds with labels of both kinds are left out by rule"]

@@ -10,8 +10,9 @@ import pytest
 from brainalign.brain import load_brain
 from brainalign.errors import BrainalignError, RecipeError, ResultsError
 from brainalign.measures.result import COLUMNS
-from brainalign.recipes import read_recipe, run_recipe, shipped_recipes
+from brainalign.recipes import read_recipe, shipped_recipes
 from brainalign.recipes.schema import find_recipe
+from brainalign.report.folder import run_recipe
 from brainalign.stimuli import load_stimuli
 from brainalign.stimuli.audio import write_audio
 

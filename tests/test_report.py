@@ -511,6 +511,17 @@ def encoding_result(spec, target="music"):
     return Result("component-encoding", table)
 
 
+def test_headline_holds_the_best_model_against_the_best_control():
+    run = [
+        encoding_result({"net": {"chosen": 0.65}}),
+        encoding_result({"net@random:0": {"chosen": 0.2}}),
+        encoding_result({"net@permuted:0": {"chosen": 0.3}}),
+    ]
+    control = next(t for t in words.headline(run).sentences if "control" in t)
+    assert "net@permuted:0, reaches 0.30" in control
+    assert not any("control" in t for t in words.headline(run[:1]).sentences)
+
+
 def test_headline_quotes_the_chosen_layer_and_the_baseline():
     run = [encoding_result({"net": {"a": 0.2, "b": 0.7, "chosen": 0.65}}), encoding_result({"logmel": {"p": 0.31}})]
     ratio = Result(

@@ -497,3 +497,15 @@ class TestMessages:
         why = MissingExtraError("transformers", "hf")
         assert isinstance(why, BrainalignError)
         assert "pip install 'brainalign[hf]'" in str(why)
+
+
+@pytest.mark.parametrize("name", ["index", "Unnamed: 0"])
+def test_saved_row_numbers_are_no_unit(name: str) -> None:
+    table = pd.DataFrame({"stimulus_id": ["a", "b"], name: [0, 1], "v": [0.5, 1.5]})
+    with pytest.raises(ResponseError, match=f"{name} looks like a saved row number"):
+        from_table(table)
+
+
+def test_a_column_of_truths_is_no_unit() -> None:
+    with pytest.raises(ResponseError, match="the columns valid are not numeric"):
+        from_table(pd.DataFrame({"stimulus_id": ["a", "b"], "valid": [True, False], "v": [0.5, 1.5]}))

@@ -10,9 +10,9 @@ from scipy import stats as sps
 from brainalign.errors import MeasureError, ResponseError
 from brainalign.measures.selective import combined_rank_sum, selective_profile, selective_ratio, weighted_r
 from brainalign.measures.selectivity import n_selected, rank_units, selectivity
-from brainalign.measures.targets import find_targets, make_parts, with_columns
+from brainalign.measures.targets import find_targets, make_parts
 from brainalign.measures.units import unit_table
-from brainalign.responses import make_responses
+from brainalign.responses import make_responses, with_columns
 
 TARGET = np.r_[np.ones(12, bool), np.zeros(19, bool)]
 INDICES = ("welch-t", "kim2024", "plain-sum", "d-prime", "auc")

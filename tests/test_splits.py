@@ -42,7 +42,12 @@ def test_order_of_the_table_and_seed():
 
 @pytest.mark.parametrize(
     ("name", "n", "n_splits", "message"),
-    [("halves", 20, 5, "no way to split"), ("tuckute2023", 7, 10, "at least 8"), ("kfold", 20, 7, "2 to 6 folds")],
+    [
+        ("kfold", 20, 0, "n_splits is 0"),
+        ("halves", 20, 5, "no way to split"),
+        ("tuckute2023", 7, 10, "at least 8"),
+        ("kfold", 20, 7, "2 to 6 folds"),
+    ],
 )
 def test_impossible_splits(name, n, n_splits, message):
     with pytest.raises(MeasureError, match=message):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -40,13 +39,6 @@ CHILDREN = {
     **dict.fromkeys(SUNG_VOICE, ()),
 }
 ONTOLOGY = Ontology(CHILDREN)
-
-
-def shared_data() -> Path:
-    for place in (os.environ.get("BRAINALIGN_DATA"), Path(__file__).parents[2] / "shared" / "data"):
-        if place and (Path(place) / "audioset" / "ontology.json").is_file():
-            return Path(place)
-    pytest.skip("the public data are not here")
 
 
 def corpus_of(labels: list[tuple[str, ...]], splits: list[str], classes: tuple[str, ...] | None = None) -> Corpus:
@@ -104,8 +96,8 @@ class TestOntology:
         assert kind_of_clip(labels, ONTOLOGY.subtree("Music")) == kind
 
     @pytest.mark.realdata
-    def test_the_published_label_sets_come_out(self) -> None:
-        data = shared_data()
+    def test_the_published_label_sets_come_out(self, shared_data: Path) -> None:
+        data = shared_data
         ontology = read_ontology(data / "audioset" / "ontology.json")
         known = set(read_class_labels(data / "audioset" / "class_labels_indices.csv").values())
         released = set(np.load(data / "kim2024" / "Music_categories.npy").tolist())
@@ -357,8 +349,8 @@ class TestExclusions:
                 read_exclusions(tmp_path / name)
 
     @pytest.mark.realdata
-    def test_the_published_list(self) -> None:
-        names = read_exclusions(shared_data() / "kim2024" / "filenames.xlsx")
+    def test_the_published_list(self, shared_data: Path) -> None:
+        names = read_exclusions(shared_data / "kim2024" / "filenames.xlsx")
         assert len(names) == 507
         assert names[0] == "-A0MTi2NMGI_30.000"
         # a YouTube id has eleven letters; then the start in seconds
@@ -425,25 +417,28 @@ class TestLogMels:
 
 @pytest.mark.realdata
 class TestMinisounds:
-    def raw(self) -> pd.DataFrame:
+    @pytest.fixture
+    def raw(self, shared_data: Path) -> pd.DataFrame:
         return pd.read_csv(
-            shared_data() / "minisounds" / "metadata.csv", dtype=str, keep_default_na=False, index_col="id"
+            shared_data / "minisounds" / "metadata.csv", dtype=str, keep_default_na=False, index_col="id"
         )
 
-    def corpus(self) -> Corpus:
-        return read_folder(shared_data() / "minisounds", SHIPPED_LABEL_MAPS["minisounds"])
+    @pytest.fixture
+    def corpus(self, shared_data: Path) -> Corpus:
+        return read_folder(shared_data / "minisounds", SHIPPED_LABEL_MAPS["minisounds"])
 
-    def test_the_label_map_names_only_what_both_sides_know(self) -> None:
-        known = set(read_class_labels(shared_data() / "audioset" / "class_labels_indices.csv").values())
+    def test_the_label_map_names_only_what_both_sides_know(self, shared_data: Path, raw: pd.DataFrame) -> None:
+        known = set(read_class_labels(shared_data / "audioset" / "class_labels_indices.csv").values())
         table = read_label_map(SHIPPED_LABEL_MAPS["minisounds"])
         assert {name for names in table.values() for name in names} <= known
-        assert set(table) <= {label for own in self.raw()["labels"] for label in own.split("|")}
+        assert set(table) <= {label for own in raw["labels"] for label in own.split("|")}
 
     @pytest.mark.parametrize("condition", ["no-music", "random-labels", "no-music-no-speech"])
-    def test_no_music_reaches_a_network_without_music(self, condition: str) -> None:
-        ontology = read_ontology(shared_data() / "audioset" / "ontology.json")
-        raw = self.raw()
-        heard = apply_condition(self.corpus(), condition, ontology).clips
+    def test_no_music_reaches_a_network_without_music(
+        self, condition: str, shared_data: Path, raw: pd.DataFrame, corpus: Corpus
+    ) -> None:
+        ontology = read_ontology(shared_data / "audioset" / "ontology.json")
+        heard = apply_condition(corpus, condition, ontology).clips
         heard = heard[heard["split"] != "test"]
         own = raw.loc[heard.index]
         table = read_label_map(SHIPPED_LABEL_MAPS["minisounds"])
@@ -457,11 +452,9 @@ class TestMinisounds:
         else:
             assert (own["has_speech"] == "1").any()
 
-    def test_splits_share_no_recording(self) -> None:
-        corpus = self.corpus()
-        groups = self.raw().loc[corpus.clips.index, "group"]
+    def test_splits_share_no_recording(self, raw: pd.DataFrame, corpus: Corpus) -> None:
+        groups = raw.loc[corpus.clips.index, "group"]
         assert pd.crosstab(groups, corpus.clips["split"]).gt(0).sum(axis=1).max() == 1
 
-    def test_every_clip_is_used_or_counted(self) -> None:
-        corpus = self.corpus()
-        assert len(corpus.clips) + sum(corpus.left_out.values()) == len(self.raw()) == 4_965
+    def test_every_clip_is_used_or_counted(self, raw: pd.DataFrame, corpus: Corpus) -> None:
+        assert len(corpus.clips) + sum(corpus.left_out.values()) == len(raw) == 4_965

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from brainalign.measures.result import Result
     from brainalign.measures.rsa import rsa
     from brainalign.models import extract, load_model
-    from brainalign.recipes import run_recipe
+    from brainalign.report.folder import run_recipe
     from brainalign.responses import load_responses, make_responses, save_responses
     from brainalign.stimuli import StimulusSet, load_stimuli
 
@@ -40,7 +40,7 @@ _WHERE = {
     "rsa": "measures.rsa",
     "extract": "models",
     "load_model": "models",
-    "run_recipe": "recipes",
+    "run_recipe": "report.folder",
     "load_responses": "responses",
     "make_responses": "responses",
     "save_responses": "responses",

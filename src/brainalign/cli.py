@@ -81,7 +81,7 @@ def run(
 
 
 def _run(recipe: str, out: Path, seed: int | None, jobs: int, overwrite: bool) -> None:
-    from brainalign.recipes import run_recipe
+    from brainalign.report.folder import run_recipe
 
     folder = run_recipe(recipe, out, seed=seed, jobs=jobs, overwrite=overwrite, progress=True)
     typer.echo(f"results: {folder / 'results.csv'}")
@@ -100,11 +100,11 @@ def train(
 
     Example: brainalign train kim2024/train-no-music --out trained/no-music-0
     """
-    from brainalign.recipes.schema import find_training_recipe
+    from brainalign.recipes.schema import find_recipe
     from brainalign.training import train as train_network
 
     options = {"seed": seed, "data": data, "epochs": epochs}
-    path = find_training_recipe(recipe)
+    path = find_recipe(recipe, "training")
     network = train_network(
         path,
         out or Path("trained") / path.stem,

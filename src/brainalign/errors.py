@@ -78,7 +78,7 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.6)
     if near:
         return "did you mean " + " or ".join(repr(n) for n in near) + "?"
-    return "known: " + (", ".join(repr(n) for n in known) or "none")
+    return "known: " + (name_some(map(repr, known), 20) or "none")
 
 
 def name_some(names: Iterable[object], limit: int = 5) -> str:

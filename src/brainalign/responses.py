@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
 from brainalign._files import write_then_rename
 from brainalign.errors import ResponseError, did_you_mean, name_some
@@ -358,6 +359,39 @@ def _fits(column: np.ndarray[Any, Any], choice: Any) -> np.ndarray[Any, Any]:
     names = [str(v) for v in column]
     equal = np.array([n == choice for n in names])
     return equal if equal.any() else np.array([fnmatch.fnmatchcase(n, choice) for n in names])
+
+
+def with_columns(responses: Responses, table: pd.DataFrame) -> Responses:
+    """Let the columns of a stimulus table travel along with Responses.
+
+    Parameters
+    ----------
+    responses : Responses
+        Of a model or a brain.
+    table : DataFrame
+        Indexed by stimulus id, as :attr:`StimulusSet.table`; ``file`` and columns that are there already are passed
+        over.
+
+    Returns
+    -------
+    Responses
+        With one more coordinate along stimulus for each column.
+
+    Raises
+    ------
+    ResponseError
+        If the table lacks a stimulus.
+    """
+    new = table[[c for c in table if c not in ("file", "stimulus", "unit") and c not in responses.coords]]
+    return responses.assign_coords(_coordinates(new, "stimulus", [str(i) for i in responses["stimulus"].values]))
+
+
+def units_by_layer(responses: Responses) -> dict[str, NDArray[np.intp]]:
+    """Return the positions of the units of each layer, in order; all under ``""`` where there are no layers."""
+    if "layer" not in responses.coords:
+        return {"": np.arange(responses.sizes["unit"])}
+    layer = responses["layer"].values.astype(str)
+    return {str(name): np.flatnonzero(layer == name) for name in dict.fromkeys(layer.tolist())}
 
 
 def average_repetitions(responses: Responses) -> Responses:

@@ -23,7 +23,7 @@ from brainalign.measures.resampling import Count, Level, Seed, draw_counts, draw
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.ridge import TIE, decompose, ridge_predict
 from brainalign.measures.splits import Split, make_splits
-from brainalign.responses import Responses, align, average_repetitions, check_responses
+from brainalign.responses import Responses, align, average_repetitions, check_responses, units_by_layer
 from brainalign.stats import permutation_p
 
 Array = NDArray[np.float64]
@@ -110,8 +110,10 @@ def component_encoding(
     orders = draw_orders(len(ids), n_permutations, rng)
     counts = draw_counts(len(ids), n_bootstrap, rng)
     y = np.asarray(targets.values, dtype=np.float64)
-    layers = _layers(responses)
-    fits = {name: fit_layer(x, y, positions, orders, alphas) for name, x in layers.items()}
+    fits = {
+        layer: fit_layer(responses.values[:, units], y, positions, orders, alphas)
+        for layer, units in units_by_layer(responses).items()
+    }
     if len(fits) > 1:
         fits[CHOSEN] = choose_layer(list(fits.values()))
     names = [str(t) for t in targets["unit"].values]
@@ -303,14 +305,6 @@ def _resampled(fit: LayerFit, y: Array, positions: Sequence[tuple[list[int], lis
         for predicted, (_, test) in zip(fit.predictions, positions, strict=True)
     ]
     return np.asarray(np.median(scores, axis=0))
-
-
-def _layers(responses: Responses) -> dict[str, NDArray[np.floating]]:
-    """Return the feature matrix of each layer, in their order."""
-    if "layer" not in responses.coords:
-        return {"": responses.values}
-    layer = responses["layer"].values
-    return {str(name): responses.values[:, layer == name] for name in dict.fromkeys(layer.tolist())}
 
 
 def _refuse_constant(targets: Responses) -> None:

@@ -21,9 +21,9 @@ from brainalign.measures.selective import (
     selected_units,
 )
 from brainalign.measures.selectivity import FRACTION, Index
-from brainalign.measures.targets import Parts, by_layer, make_parts
+from brainalign.measures.targets import Parts, make_parts
 from brainalign.models.base import AudioModel
-from brainalign.responses import Responses, average_repetitions
+from brainalign.responses import Responses, average_repetitions, units_by_layer
 from brainalign.stats.rank_nulls import Alternative
 from brainalign.stimuli import StimulusSet
 from brainalign.stimuli.manipulations import normalise_level
@@ -87,7 +87,7 @@ def level_sweep(
         raise MeasureError(f"the power ratios are {list(power_ratios)}, expected positive ones, such as 1 and 0.015625")
     responses = average_repetitions(responses)
     parts = make_parts(responses, selection, categories, column=column, allow_overlap=allow_overlap, seed=seed)
-    layers = list(by_layer(responses))
+    layers = list(units_by_layer(responses))
     tested = dict.fromkeys(i for p in parts.parts for i in p.test.ids)
     targets = {i for p in parts.parts for i, y in zip(p.test.ids, p.test.is_target, strict=True) if y}
     normalised = normalise_level(stimuli.select(list(tested)), level_rms)
@@ -95,11 +95,11 @@ def level_sweep(
     rest = listen(normalised)
     rng = np.random.default_rng(seed)
     counts = draw_counts(len(parts.is_target), n_bootstrap, rng, strata=parts.strata)
-    selected = {k: selected_units(parts, units, index, fraction) for k, units in by_layer(responses).items()}
+    selected = {k: selected_units(parts, units, index, fraction) for k, units in units_by_layer(responses).items()}
 
     def measure(played: Responses, what: str, power_ratio: float) -> list[dict[str, object]]:
         rows = []
-        for layer, units in by_layer(responses).items():
+        for layer, units in units_by_layer(responses).items():
             for group in (SELECTED, OTHER):
                 masks = [m if group == SELECTED else ~m for m in selected[layer]]
                 if not all(m.any() for m in masks):

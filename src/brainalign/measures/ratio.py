@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from brainalign.errors import MeasureError, did_you_mean
 from brainalign.measures.resampling import Count, Level, Seed, draw_counts, interval
 from brainalign.measures.result import Result, result_table
-from brainalign.responses import Responses, average_repetitions, check_responses
+from brainalign.measures.targets import find_targets
+from brainalign.responses import Responses
 from brainalign.stats import rank_sum
 
 Array = NDArray[np.float64]
-NEGATIVE = "responses are negative, so the ratio is not a gain factor"
 
 
 def response_ratio(
@@ -34,7 +34,8 @@ def response_ratio(
     Parameters
     ----------
     responses : Responses
-        Of a model or a brain, with the coordinate ``category`` along stimulus. Repetitions are averaged.
+        Of a model or a brain, with the coordinate ``category`` along stimulus (several labels separated by ``|``; mixed
+        sounds are left out by the rule of Kim et al. 2024). Repetitions are averaged.
     categories : sequence of str
         The target categories, for instance ``["Music", "Song"]``.
     group : str, optional
@@ -65,9 +66,8 @@ def response_ratio(
     ResponseError
         If values are missing.
     """
-    responses = average_repetitions(responses)
-    check_responses(responses, allow_constant=True)
-    is_target = _targets(responses, categories)
+    targets = find_targets(responses, categories)
+    responses, is_target = targets.responses, targets.is_target
     profiles = _profiles(responses, group)
     values = np.asarray(profiles.values, dtype=np.float64)
     ratios = _ratio(values, is_target, np.ones((1, len(is_target))))[0]
@@ -76,8 +76,7 @@ def response_ratio(
     test = rank_sum(values[:, is_target].T, values[:, ~is_target].T, alternative=alternative)
     rows = []
     for i in range(len(values)):
-        negative = int((values[i] < 0).sum())
-        flag = f"{negative} of {values.shape[1]} {NEGATIVE}" if negative else ""
+        flag = negative_note(values[i])
         rows.append(
             {
                 "measure": "response-ratio",
@@ -101,6 +100,7 @@ def response_ratio(
         arrays={"profiles": profiles},
         settings={
             "categories": list(categories),
+            "n_mixed_left_out": targets.n_mixed,
             "group": group,
             "alternative": alternative,
             "n_bootstrap": n_bootstrap,
@@ -109,23 +109,14 @@ def response_ratio(
             "test": f"Wilcoxon rank-sum over stimuli, {alternative}, effect size U / (n1 n2)",
             "interval": "BCa bootstrap over stimuli, within targets and within the rest",
         },
+        warnings=targets.warnings(),
     )
 
 
-def _targets(responses: Responses, categories: Sequence[str]) -> NDArray[np.bool_]:
-    """Return which stimuli are of the target categories."""
-    if "category" not in responses.coords:
-        raise MeasureError("the responses have no coordinate 'category' along stimulus, which a response ratio needs")
-    category = responses["category"].values.astype(str)
-    known = dict.fromkeys(category.tolist())
-    for name in categories:
-        if name not in known:
-            raise MeasureError(f"no stimulus has the category {name!r}; {did_you_mean(name, known)}")
-    is_target = np.isin(category, list(categories))
-    for count, what in ((is_target.sum(), "of the target categories"), ((~is_target).sum(), "of other categories")):
-        if count < 2:
-            raise MeasureError(f"a response ratio needs at least 2 stimuli {what}, found {count}")
-    return is_target
+def negative_note(values: Array) -> str:
+    """Return the note for a ratio of responses some of which are negative; empty if none is."""
+    negative = int((values < 0).sum())
+    return f"{negative} of {values.size} responses are negative, so the ratio is not a gain factor" if negative else ""
 
 
 def _along_units(responses: Responses) -> list[str]:

@@ -14,8 +14,8 @@ from brainalign.measures.resampling import Count, Level, Seed, draw_counts
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.selective import CONDITIONAL, RANK_SUM, about_row, combined_rank_sum, finite_interval
 from brainalign.measures.selectivity import FRACTION, Index, n_selected, rank_units
-from brainalign.measures.targets import Part, Parts, by_layer, label_sets, make_parts
-from brainalign.responses import Responses
+from brainalign.measures.targets import Part, Parts, label_sets, make_parts
+from brainalign.responses import Responses, units_by_layer
 
 Array = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -103,7 +103,7 @@ def readout(
     labels = [(label_sets(p.select.responses, column), label_sets(p.test.responses, column)) for p in parts.parts]
     known = sorted({name for part in labels for sets in part for s in sets for name in s})
     rows = []
-    for layer, units in by_layer(responses).items():
+    for layer, units in units_by_layer(responses).items():
         about = about_row("readout", responses, layer, TARGETS)
         for name, scores in _by_slice(parts, units, protocol, n_slices, fraction, index):
             rows.append(about | {"units": name} | _score_row(scores, plain, parts))

@@ -93,8 +93,8 @@ def decompose(train: NDArray[np.floating], test: NDArray[np.floating]) -> Decomp
 def relative_alphas(eigenvalues: Array, n_train: int) -> Array:
     """Return the default penalties: 16, from 1e-9 to 1e6 times the mean eigenvalue of X X'.
 
-    Beyond this range the fit no longer changes but for rounding: below, it interpolates; above, predictions
-    only shrink, to which a correlation is blind.
+    At the lower end the fit all but interpolates; beyond the upper one predictions only shrink, to which a
+    correlation is blind.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ from brainalign.errors import MeasureError
 from brainalign.measures.rdm import correlation_rdm
 from brainalign.measures.resampling import Count, Level, Seed, draw_counts, draw_orders, interval
 from brainalign.measures.result import Result, result_table
-from brainalign.responses import Responses, align, average_repetitions, check_responses, select_units
+from brainalign.responses import Responses, align, average_repetitions, check_responses, units_by_layer
 from brainalign.stats import permutation_p
 
 Array = NDArray[np.float64]
@@ -76,7 +76,7 @@ def rsa(
     check_responses(targets)
     check_responses(responses, allow_constant=True)
     brain_rdm = correlation_rdm(targets)
-    rdms = {layer: correlation_rdm(part) for layer, part in _by_layer(responses).items()}
+    rdms = {layer: correlation_rdm(responses.isel(unit=units)) for layer, units in units_by_layer(responses).items()}
     rng = np.random.default_rng(seed)
     orders, counts = draw_orders(n, n_permutations, rng), draw_counts(n, n_bootstrap, rng)
     pairs = np.triu_indices(n, 1)
@@ -188,12 +188,6 @@ def _permuted_spearman(models: Array, brain_rdm: Array, orders: NDArray[np.intp]
     square += square.T
     correlations = np.stack([ranks @ square[np.ix_(order, order)][pairs] for order in orders])
     return correlations[0], correlations[1:]
-
-
-def _by_layer(responses: Responses) -> dict[str, Responses]:
-    if "layer" not in responses.coords:
-        return {"": responses}
-    return {str(layer): select_units(responses, layer=str(layer)) for layer in dict.fromkeys(responses["layer"].values)}
 
 
 def _arrays(rdms: dict[str, Array], brain_rdm: Array, targets: Responses) -> dict[str, xr.DataArray]:

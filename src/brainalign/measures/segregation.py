@@ -13,8 +13,8 @@ from brainalign.errors import MeasureError, did_you_mean
 from brainalign.measures.resampling import Count, Seed
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.selective import about_row
-from brainalign.measures.targets import by_layer, find_targets
-from brainalign.responses import Responses
+from brainalign.measures.targets import find_targets
+from brainalign.responses import Responses, units_by_layer
 from brainalign.stats import permutation_p, permute_labels
 
 Array = NDArray[np.float64]
@@ -76,7 +76,7 @@ def segregation(
     rng = np.random.default_rng(seed)
     labels = targets.is_target[permute_labels(n, n_permutations, rng)] if n_permutations else np.empty((0, n), bool)
     rows, embeddings = [], {}
-    for layer, units in by_layer(responses).items():
+    for layer, units in units_by_layer(responses).items():
         row = about_row("segregation", responses, layer, "targets and rest") | {"statistic": "segregation_index"}
         row |= {"n": n, "n_of": "stimuli", "n_target": int(targets.is_target.sum()), "n_bins": n_bins}
         values = targets.responses.values[:, units].astype(np.float64)

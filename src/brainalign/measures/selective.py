@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from brainalign.brain.data import BrainData
 from brainalign.errors import MeasureError
+from brainalign.measures.ratio import negative_note
 from brainalign.measures.resampling import Count, Level, Seed, draw_counts, draw_orders, interval
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.selectivity import FRACTION, Index, rank_units
-from brainalign.measures.targets import Part, Parts, by_layer, make_parts
-from brainalign.responses import Responses, align, average_repetitions
+from brainalign.measures.targets import Part, Parts, make_parts
+from brainalign.responses import Responses, align, average_repetitions, units_by_layer
 from brainalign.stats import permutation_p, rank_sum
 from brainalign.stats.rank_nulls import Alternative
 
@@ -92,7 +93,7 @@ def selective_ratio(
     rng = np.random.default_rng(seed)
     counts = draw_counts(len(parts.is_target), n_bootstrap, rng, strata=parts.strata)
     rows, profiles = [], []
-    for layer, units in by_layer(responses).items():
+    for layer, units in units_by_layer(responses).items():
         masks = selected_units(parts, units, index, fraction)
         for group in (SELECTED, OTHER):
             chosen = masks if group == SELECTED else [~m for m in masks]
@@ -182,7 +183,7 @@ def selective_profile(
     counts = draw_counts(len(parts.is_target), n_bootstrap, rng, strata=parts.strata)
     orders = [draw_orders(len(y), n_permutations, rng)[1:] for y in measured]
     rows = []
-    for layer, units in by_layer(responses).items():
+    for layer, units in units_by_layer(responses).items():
         masks = selected_units(parts, units, index, fraction)
         for group in (SELECTED, OTHER):
             chosen = masks if group == SELECTED else [~m for m in masks]
@@ -271,8 +272,7 @@ def ratio_row(
     row |= {"n_target": int(parts.is_target.sum()), "n_rest": int((~parts.is_target).sum())}
     if any(rest.mean() == 0 for _, rest in pairs):
         return row | {"note": "no response to the rest on average: the ratio is not defined"}
-    negative = sum(int((m < 0).sum()) for m in means)
-    note = f"{negative} of {n} responses are negative, so the ratio is not a gain factor" if negative else ""
+    note = negative_note(np.concatenate(list(means)))
     value = ratio(np.ones((1, row["n"])))[0]
     low, high, more = finite_interval(value, counts, ratio, level, parts.strata)
     return row | {

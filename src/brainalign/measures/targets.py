@@ -7,12 +7,11 @@ target categories, one of the rest if none is; mixed sounds are left out and cou
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -45,6 +44,10 @@ class Targets:
     def ids(self) -> list[str]:
         """Stimulus ids."""
         return [str(s) for s in self.responses["stimulus"].values]
+
+    def warnings(self) -> list[str]:
+        """Return what a reader must know about the sounds."""
+        return [f"{self.n_mixed} sounds with labels of both kinds are left out by rule"] if self.n_mixed else []
 
     def take(self, positions: NDArray[np.intp]) -> Targets:
         """Return the part at these positions."""
@@ -125,43 +128,7 @@ class Parts:
         found = []
         if self.how.startswith("overlap"):
             found.append("selection and test share sounds, as asked for: scores are too high, also for noise")
-        mixed = self.parts[0].test.n_mixed
-        if mixed:
-            found.append(f"{mixed} sounds with labels of both kinds are left out by rule")
-        return found
-
-
-def with_columns(responses: Responses, table: pd.DataFrame) -> Responses:
-    """Let the columns of a stimulus table travel along with Responses.
-
-    Parameters
-    ----------
-    responses : Responses
-        Of a model or a brain.
-    table : DataFrame
-        Indexed by stimulus id, as :attr:`StimulusSet.table`; ``file`` and columns that are there already are passed
-        over.
-
-    Returns
-    -------
-    Responses
-        With one more coordinate along stimulus for each column.
-
-    Raises
-    ------
-    MeasureError
-        If the table lacks a stimulus.
-    """
-    ids = [str(i) for i in responses["stimulus"].values]
-    lacking = [i for i in ids if i not in table.index]
-    if lacking:
-        raise MeasureError(f"the table has no row for the stimuli {name_some(lacking)}")
-    columns: dict[str, Any] = {}
-    for name in table.columns:
-        if name not in ("file", "stimulus", "unit") and name not in responses.coords:
-            values = table.loc[ids, name].to_numpy()
-            columns[str(name)] = ("stimulus", values if values.dtype.kind in "biuf" else values.astype(str))
-    return responses.assign_coords(columns)
+        return found + self.parts[0].test.warnings()
 
 
 def label_sets(responses: Responses, column: str) -> list[frozenset[str]]:
@@ -315,11 +282,3 @@ def _check_counts(targets: Targets, names: Sequence[str], least: int, why: str) 
     ):
         if count < least:
             raise MeasureError(f"found {count} sounds {what}; at least {least} {why}")
-
-
-def by_layer(responses: Responses) -> Mapping[str, NDArray[np.intp]]:
-    """Return the positions of the units of each layer, in order; all under ``""`` where there are no layers."""
-    if "layer" not in responses.coords:
-        return {"": np.arange(responses.sizes["unit"])}
-    layer = responses["layer"].values.astype(str)
-    return {str(name): np.flatnonzero(layer == name) for name in dict.fromkeys(layer.tolist())}

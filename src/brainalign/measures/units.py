@@ -11,8 +11,8 @@ from brainalign.measures.resampling import Count, Seed
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.selective import about_row
 from brainalign.measures.selectivity import FRACTION, Index, rank_units, selectivity
-from brainalign.measures.targets import by_layer, find_targets, label_sets
-from brainalign.responses import Responses, average_repetitions
+from brainalign.measures.targets import find_targets, label_sets
+from brainalign.responses import Responses, average_repetitions, units_by_layer
 from brainalign.stats import adjust_p, permutation_p, permute_labels
 
 Array = NDArray[np.float64]
@@ -68,7 +68,7 @@ def unit_table(
     labels = np.stack([targets.is_target[o] for o in _orders(len(targets.ids), n_permutations, seed)])
     best = _best_categories(responses, column)
     rows = []
-    for layer, units in by_layer(responses).items():
+    for layer, units in units_by_layer(responses).items():
         values = targets.responses.values[:, units].astype(np.float64)
         ranking = rank_units(values, targets.is_target, index)
         live = ~ranking.constant

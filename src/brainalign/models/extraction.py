@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from brainalign.errors import ModelError, did_you_mean
 from brainalign.models.base import AudioModel
-from brainalign.responses import Responses, make_responses
+from brainalign.responses import Responses, make_responses, with_columns
 
 if TYPE_CHECKING:
     from brainalign.stimuli import StimulusSet
@@ -54,7 +54,8 @@ def extract(
     Returns
     -------
     Responses
-        Dims ``(stimulus, unit)``, stimuli in the order of the set, float32. Coordinates ``category`` along
+        Dims ``(stimulus, unit)``, stimuli in the order of the set, float32. Coordinates ``category``
+        and the other columns of the set's table along
         stimulus; ``layer`` and ``channel`` (index within the layer, channel-major) along unit.
 
     Raises
@@ -93,11 +94,10 @@ def extract(
                 f"{widths[layer]} for {stimuli.ids[0]!r}; is its layout {model.layouts[layer]!r}?"
             )
     values = np.stack([np.concatenate([pooled[i][layer] for layer in names]) for i in stimuli.ids])
-    return make_responses(
+    responses = make_responses(
         values,
         stimuli.ids,
         [f"{layer}:{i}" for layer in names for i in range(widths[layer])],
-        stimulus_info={"category": stimuli.table["category"].astype(str).tolist()},
         unit_info={
             "layer": [layer for layer in names for _ in range(widths[layer])],
             "channel": [i for layer in names for i in range(widths[layer])],
@@ -110,6 +110,7 @@ def extract(
             "model_record": json.dumps(dict(model.record)),
         },
     )
+    return with_columns(responses, stimuli.table)
 
 
 def match_layers(model: AudioModel, patterns: Sequence[str] | str | None) -> list[str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from brainalign._files import sha256, write_then_rename
+from brainalign._files import sha256
 from brainalign.brain import BrainData
 from brainalign.recipes.schema import Recipe
 from brainalign.stimuli import StimulusSet
@@ -87,9 +86,3 @@ def _sounds(stimuli: StimulusSet) -> dict[str, Any]:
         "licence": stimuli.manifest.licence,
         "sha256": {i: stimuli.digest(i) for i in stimuli.ids},
     }
-
-
-def write_json(content: dict[str, Any], path: Path) -> None:
-    """Write JSON, indented, whole or not at all."""
-    with write_then_rename(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,76 +1,80 @@
-"""Running a recipe: from names to a results folder."""
+"""Running a recipe: from names to results."""
 
 from __future__ import annotations
 
 import inspect
-import os
-import re
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-import xarray as xr
 from joblib import Parallel, delayed
 
-from brainalign._files import write_then_rename
 from brainalign.brain import BrainData, load_brain
-from brainalign.errors import ResultsError, StimulusError, did_you_mean, name_some
+from brainalign.errors import StimulusError, did_you_mean, name_some
 from brainalign.measures import MEASURES
 from brainalign.measures.result import Result
-from brainalign.measures.targets import with_columns
-from brainalign.recipes.provenance import provenance, write_json
+from brainalign.recipes.provenance import provenance
 from brainalign.recipes.schema import GIVEN, BrainPart, MeasurePart, Recipe, StimuliPart, find_recipe, read_recipe
-from brainalign.responses import Responses
+from brainalign.responses import Responses, with_columns
 from brainalign.stimuli import STIMULI, StimulusSet, load_stimuli
 
 if TYPE_CHECKING:
     from brainalign.models.base import AudioModel
 
 
-def run_recipe(
-    recipe: str | Path,
-    out: str | Path,
-    *,
-    seed: int | None = None,
-    jobs: int = 1,
-    overwrite: bool = False,
-    progress: bool = False,
-) -> Path:
-    """Run a recipe and write its results folder.
+@dataclass(frozen=True)
+class Run:
+    """A recipe and what it gave.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        As run, the seed included.
+    stimuli : StimulusSet
+        The sounds.
+    brain : BrainData or None
+        What the models were compared with: its responses to these sounds.
+    results : list of Result
+        One per measure and model, and per measure of the brain itself.
+    provenance : dict
+        What determines the numbers, ready for JSON.
+    """
+
+    recipe: Recipe
+    stimuli: StimulusSet
+    brain: BrainData | None
+    results: list[Result]
+    provenance: dict[str, Any]
+
+
+def compute_recipe(recipe: str | Path, *, seed: int | None = None, jobs: int = 1, progress: bool = False) -> Run:
+    """Compute what a recipe asks for; nothing is written.
 
     Parameters
     ----------
     recipe : str or path-like
         A TOML file or the name of a recipe that ships.
-    out : path-like
-        The results folder. It appears when the run has succeeded, not before.
     seed : int, optional
         Replaces the seed of the recipe.
     jobs : int
         Processes that compute measures side by side.
-    overwrite : bool
-        Replace an existing results folder.
     progress : bool
         Show progress bars.
 
     Returns
     -------
-    Path
-        The folder: ``results.csv``, ``report.html``, ``figures/``, ``arrays/``, ``provenance.json``.
+    Run
+        The results and how they came about.
 
     Raises
     ------
     BrainalignError
-        If the recipe or anything that it names cannot be used, or the folder is in the way; nothing is written then.
+        If the recipe or anything that it names cannot be used.
     """
-    path, out = find_recipe(recipe), Path(out)
-    out = out.resolve() if out.is_symlink() else out
+    path = find_recipe(recipe)
     plan = read_recipe(path)
     if seed is not None:
         plan = plan.with_seed(seed)
-    _check_out(out, overwrite)
     stimuli = _load_stimuli(plan.stimuli, path.parent)
     selection = None if plan.selection is None else _load_stimuli(plan.selection, path.parent)
     brain = None if plan.brain is None else _load_brain(plan.brain, path.parent)
@@ -90,41 +94,7 @@ def run_recipe(
     _refuse_renamed(record)
     heard = [_Heard(m, *(_extract(plan, m, s, progress) for s in (stimuli, selection))) for m in models]
     results = _measure_all(plan, heard, brain, stimuli, jobs, progress)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-        written = Path(temporary) / out.name
-        _write(written, plan, stimuli, brain, results, record)
-        _put_in_place(written, out, overwrite, Path(temporary) / "replaced")
-    return out
-
-
-def _put_in_place(written: Path, out: Path, overwrite: bool, aside: Path) -> None:
-    """Rename the finished folder to where it belongs; what has come to lie there meanwhile is never deleted."""
-    if overwrite and (out / "provenance.json").is_file():
-        out.replace(aside)
-    try:
-        written.replace(out)
-    except OSError:
-        kept = next(p for p in (out.with_name(f"{out.name}-{i}") for i in range(2, 10_000)) if not p.exists())
-        written.replace(kept)
-        raise ResultsError(f"{out} appeared while the run was going; the results are in {kept}") from None
-
-
-def _check_out(out: Path, overwrite: bool) -> None:
-    """Raise if the results folder is in the way or cannot be made, before anything is computed."""
-    parent = next(p for p in out.absolute().parents if p.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ResultsError(f"{out} cannot be made: {parent} is no folder that can be written to")
-    if out.is_file():
-        raise ResultsError(f"{out} is a file; choose another folder with --out")
-    if not out.is_dir() or not any(out.iterdir()):
-        return
-    if not overwrite:
-        raise ResultsError(f"{out} exists already; choose another folder with --out, or replace it with --overwrite")
-    if not (out / "provenance.json").is_file():
-        raise ResultsError(
-            f"{out} is no results folder (it has no provenance.json), so it is not replaced; choose another"
-        )
+    return Run(plan, stimuli, brain, results, record)
 
 
 def _load_stimuli(part: StimuliPart, folder: Path) -> StimulusSet:
@@ -150,10 +120,10 @@ def _match_stimuli(brain: BrainData, stimuli: StimulusSet) -> BrainData:
     known = brain.responses.indexes["stimulus"]
     lacking = [i for i in stimuli.ids if i not in known]
     if lacking:
-        raise ResultsError(
+        raise StimulusError(
             f"{brain.name} has no responses to {len(lacking)} of the {len(stimuli)} sounds of {stimuli.name}: "
-            f"{name_some(map(repr, lacking))}; {did_you_mean(lacking[0], map(str, known))} "
-            f"To leave sounds out, name those to use as stimuli.ids in the recipe"
+            f"{name_some(map(repr, lacking))}; {did_you_mean(lacking[0], map(str, known))}; "
+            f"to leave sounds out, name those to use as stimuli.ids in the recipe"
         )
     own = brain.responses.sel(stimulus=stimuli.ids)
     own = own.drop_vars([str(c) for c in own.coords if own[c].dims == ("stimulus",) and c in stimuli.table])
@@ -205,7 +175,7 @@ def _extract(plan: Recipe, model: AudioModel, stimuli: StimulusSet | None, progr
     if stimuli is None:
         return None
     layers = next(part.layers for part in plan.models if part.name == model.name)
-    return with_columns(extract(model, stimuli, layers=layers, progress=progress), stimuli.table)
+    return extract(model, stimuli, layers=layers, progress=progress)
 
 
 def _measure_all(
@@ -247,41 +217,3 @@ def _measure(part: MeasurePart, given: dict[str, Any], seed: int) -> Result:
     if part.label is not None:
         result = replace(result, measure=part.label, table=result.table.assign(measure=part.label))
     return result
-
-
-def _write(
-    folder: Path,
-    plan: Recipe,
-    stimuli: StimulusSet,
-    brain: BrainData | None,
-    results: list[Result],
-    record: dict[str, Any],
-) -> None:
-    from brainalign.report.page import ReportContent, write_report
-
-    folder.mkdir()
-    table = pd.concat([r.table for r in results], ignore_index=True)
-    # Counts that only some measures have would turn into fractions beside the gaps of the others.
-    counts = [c for c in table if str(c).startswith("n_") and pd.api.types.is_numeric_dtype(table[c])]
-    table = table.astype(dict.fromkeys(counts, "Int64"))
-    with write_then_rename(folder / "results.csv") as temporary:
-        table.to_csv(temporary, index=False)
-    for result in results:
-        if result.arrays:
-            about = next((str(m) for m in result.table["model"] if m), "brain")
-            _write_arrays(result, folder / "arrays" / f"{_file_name(result.measure)}--{_file_name(about)}.nc")
-    content = ReportContent(plan.title, plan.question, stimuli, brain, results, record)
-    write_report(content, folder / "report.html", figures_folder=folder / "figures")
-    write_json(record, folder / "provenance.json")
-
-
-def _write_arrays(result: Result, path: Path) -> None:
-    """Write the arrays of a result as one netCDF file; coordinates that differ between them keep apart by group."""
-    path.parent.mkdir(exist_ok=True)
-    with write_then_rename(path) as temporary:
-        for i, (name, array) in enumerate(result.arrays.items()):
-            xr.Dataset({name: array}).to_netcdf(temporary, group=name, engine="h5netcdf", mode="a" if i else "w")
-
-
-def _file_name(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", name)

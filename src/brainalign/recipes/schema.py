@@ -6,7 +6,7 @@ import inspect
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -98,11 +98,12 @@ class Recipe(_Part):
         RecipeError
             If the seed is out of range.
         """
-        if not 0 <= seed < 2**63:
-            raise RecipeError(f"seed: {seed} is not between 0 and 2^63 - 1")
         content = self.model_dump(exclude_none=True)
         content["measures"] = [{k: v for k, v in m.items() if k != "seed"} for m in content["measures"]]
-        return Recipe.model_validate({**content, "seed": seed})
+        try:
+            return Recipe.model_validate({**content, "seed": seed})
+        except ValidationError as why:
+            raise RecipeError(_first_error(why, Recipe)) from why
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -117,20 +118,15 @@ def _shipped(table: str) -> dict[str, Path]:
     return {p.relative_to(folder).with_suffix("").as_posix(): p for p in files}
 
 
-def _look_up(name: str | Path, known: dict[str, Path], what: str) -> Path:
-    plain = str(name).removeprefix("analyses/").removesuffix(".toml")
-    if plain in known:
-        return known[plain]
-    raise RecipeError(f"no file and no shipped {what} {str(name)!r}; {did_you_mean(plain, known)}")
-
-
-def find_recipe(name: str | Path) -> Path:
+def find_recipe(name: str | Path, kind: Literal["analysis", "training"] = "analysis") -> Path:
     """Return the file of a recipe.
 
     Parameters
     ----------
     name : str or path-like
-        A TOML file, or the name of a recipe that ships.
+        A TOML file, or the name of a recipe that ships (``"kim2024/natsound165"``, ``"kim2024/train-no-music"``).
+    kind : {'analysis', 'training'}
+        What the recipe is for.
 
     Returns
     -------
@@ -145,31 +141,11 @@ def find_recipe(name: str | Path) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    return _look_up(name, shipped_recipes(), "recipe")
-
-
-def find_training_recipe(name: str | Path) -> Path:
-    """Return the file of a recipe for training: a TOML file, or one that ships (``"kim2024/train-no-music"``).
-
-    Parameters
-    ----------
-    name : str or path-like
-        File or name.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    RecipeError
-        If there is neither.
-    """
-    path = Path(name)
-    if path.is_file():
-        return path
-    return _look_up(name, _shipped("[training]"), "recipe for training")
+    known = shipped_recipes() if kind == "analysis" else _shipped("[training]")
+    plain = str(name).removeprefix("analyses/").removesuffix(".toml")
+    if plain in known:
+        return known[plain]
+    raise RecipeError(f"no file and no shipped recipe for {kind} {str(name)!r}; {did_you_mean(plain, known)}")
 
 
 def read_recipe(path: Path) -> Recipe:

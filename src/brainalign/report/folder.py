@@ -1,0 +1,134 @@
+"""The results folder of a run: tables, arrays, figures, the page and the provenance, whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+
+from brainalign._files import write_then_rename
+from brainalign.errors import ResultsError
+from brainalign.measures.result import Result
+from brainalign.recipes import Run, compute_recipe
+from brainalign.report.page import ReportContent, write_report
+
+
+def run_recipe(
+    recipe: str | Path,
+    out: str | Path,
+    *,
+    seed: int | None = None,
+    jobs: int = 1,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Path:
+    """Run a recipe and write its results folder.
+
+    Parameters
+    ----------
+    recipe : str or path-like
+        A TOML file or the name of a recipe that ships.
+    out : path-like
+        The results folder. It appears when the run has succeeded, not before.
+    seed : int, optional
+        Replaces the seed of the recipe.
+    jobs : int
+        Processes that compute measures side by side.
+    overwrite : bool
+        Replace an existing results folder.
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    Path
+        The folder: ``results.csv``, ``report.html``, ``figures/``, ``arrays/``, ``provenance.json``.
+
+    Raises
+    ------
+    BrainalignError
+        If the recipe or anything that it names cannot be used, or the folder is in the way; nothing is written then.
+    """
+    out = Path(out)
+    out = out.resolve() if out.is_symlink() else out
+    _check_out(out, overwrite)
+    run = compute_recipe(recipe, seed=seed, jobs=jobs, progress=progress)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
+        written = Path(temporary) / out.name
+        _write(written, run)
+        _put_in_place(written, out, overwrite, Path(temporary) / "replaced")
+    return out
+
+
+def _put_in_place(written: Path, out: Path, overwrite: bool, aside: Path) -> None:
+    """Rename the finished folder to where it belongs; what has come to lie there meanwhile is never deleted."""
+    if overwrite and (out / "provenance.json").is_file():
+        # Another run may have moved it since; then there is nothing to move.
+        with suppress(FileNotFoundError):
+            out.replace(aside)
+    try:
+        written.replace(out)
+    except OSError:
+        kept = next(p for p in (out.with_name(f"{out.name}-{i}") for i in range(2, 10_000)) if not p.exists())
+        written.replace(kept)
+        raise ResultsError(f"{out} appeared while the run was going; the results are in {kept}") from None
+
+
+def _check_out(out: Path, overwrite: bool) -> None:
+    """Raise if the results folder is in the way or cannot be made, before anything is computed."""
+    parent = next(p for p in out.absolute().parents if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise ResultsError(f"{out} cannot be made: {parent} is no folder that can be written to")
+    if out.is_file():
+        raise ResultsError(f"{out} is a file; choose another folder with --out")
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    if not overwrite:
+        raise ResultsError(f"{out} exists already; choose another folder with --out, or replace it with --overwrite")
+    if not (out / "provenance.json").is_file():
+        raise ResultsError(
+            f"{out} is no results folder (it has no provenance.json), so it is not replaced; choose another"
+        )
+
+
+def _write(folder: Path, run: Run) -> None:
+    folder.mkdir()
+    table = pd.concat([r.table for r in run.results], ignore_index=True)
+    # Counts that only some measures have would turn into fractions beside the gaps of the others.
+    counts = [c for c in table if str(c).startswith("n_") and pd.api.types.is_numeric_dtype(table[c])]
+    table = table.astype(dict.fromkeys(counts, "Int64"))
+    with write_then_rename(folder / "results.csv") as temporary:
+        table.to_csv(temporary, index=False)
+    for result in run.results:
+        if result.arrays:
+            about = next((str(m) for m in result.table["model"] if m), "brain")
+            _write_arrays(result, folder / "arrays" / f"{_file_name(result.measure)}--{_file_name(about)}.nc")
+    content = ReportContent(run.recipe.title, run.recipe.question, run.stimuli, run.brain, run.results, run.provenance)
+    write_report(content, folder / "report.html", figures_folder=folder / "figures")
+    _write_json(run.provenance, folder / "provenance.json")
+
+
+def _write_arrays(result: Result, path: Path) -> None:
+    """Write the arrays of a result as one netCDF file; coordinates that differ between them keep apart by group."""
+    path.parent.mkdir(exist_ok=True)
+    with write_then_rename(path) as temporary:
+        for i, (name, array) in enumerate(result.arrays.items()):
+            xr.Dataset({name: array}).to_netcdf(temporary, group=name, engine="h5netcdf", mode="a" if i else "w")
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", name)
+
+
+def _write_json(content: dict[str, Any], path: Path) -> None:
+    """Write JSON, indented, whole or not at all."""
+    with write_then_rename(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
