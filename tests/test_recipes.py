@@ -2,17 +2,22 @@
 
 import json
 import textwrap
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from brainalign.brain import load_brain
+from brainalign.brain import BrainData, load_brain
 from brainalign.errors import BrainalignError, RecipeError, ResultsError
-from brainalign.measures.result import COLUMNS
+from brainalign.measures import MEASURES
+from brainalign.measures.result import COLUMNS, Result, result_table
+from brainalign.models import extract, load_model
 from brainalign.recipes import read_recipe, shipped_recipes
+from brainalign.recipes.runner import compute_recipe
 from brainalign.recipes.schema import find_recipe
 from brainalign.report.folder import run_recipe
+from brainalign.responses import Responses
 from brainalign.stimuli import load_stimuli
 from brainalign.stimuli.audio import write_audio
 
@@ -337,3 +342,22 @@ def test_the_165_natural_sounds(shared_data, tmp_path, monkeypatch):
         # Published for untrained (permuted) networks: frequency components fairly well, speech and music badly.
         assert 0.3 < best["lowfreq"] < 0.8
         assert best["music"] < 0.4
+
+
+def test_a_measure_may_take_all_models_at_once(tmp_path, monkeypatch):
+    calls = []
+
+    def widths(all_responses: Mapping[str, Responses], brain: BrainData, scale: int = 1) -> Result:
+        calls.append((list(all_responses), brain.name))
+        rows = [{"measure": "widths", "model": m, "value": scale * r.sizes["unit"]} for m, r in all_responses.items()]
+        return Result("widths", result_table(rows))
+
+    monkeypatch.setitem(MEASURES._registered, "widths", widths)
+    tail = GOOD.index("    [[measures]]")
+    recipe = write(tmp_path, GOOD[:tail] + '    [[measures]]\n    name = "widths"\n    scale = 2\n')
+    run = compute_recipe(recipe)
+    heard = [extract(load_model("logmel"), run.stimuli)]
+    heard.append(extract(load_model("kim2024-cnn@random:0"), run.stimuli, layers=["pool1", "avg*"]))
+    assert calls == [(["logmel", "kim2024-cnn@random:0"], "demo-components")]
+    assert len(run.results) == 1
+    assert list(run.results[0].table["value"]) == [2 * r.sizes["unit"] for r in heard]

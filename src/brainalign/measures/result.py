@@ -93,7 +93,7 @@ def result_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     table = table.reindex(columns=[*COLUMNS, *extra])
     for column in COLUMNS:
         if column in _TEXT:
-            table[column] = table[column].fillna("").astype(str)
+            table[column] = table[column].astype(object).fillna("").astype(str)
         elif column == "n":
             table[column] = table[column].astype("Int64")
         else:

@@ -181,15 +181,23 @@ def _extract(plan: Recipe, model: AudioModel, stimuli: StimulusSet | None, progr
 def _measure_all(
     plan: Recipe, heard: list[_Heard], brain: BrainData | None, stimuli: StimulusSet, jobs: int, progress: bool
 ) -> list[Result]:
-    """Compute each measure for every model; one about responses alone also for the brain itself."""
+    """Compute each measure for every model, and one that takes all models at once once.
+
+    One about responses alone is computed for the brain itself too.
+    """
     from tqdm.auto import tqdm
 
     tasks: list[tuple[MeasurePart, dict[str, Any]]] = []
+    shared = {"brain": brain, "stimuli": stimuli}
+    together = {own.model.name: own.responses for own in heard}
     for part in plan.measures:
         needs = GIVEN & set(inspect.signature(MEASURES.get(part.name)).parameters)
-        offers: list[dict[str, Any]] = [{**vars(own), "brain": brain, "stimuli": stimuli} for own in heard]
-        if brain is not None and not needs & {"brain", "model", "selection"}:
-            offers.insert(0, {"responses": brain.responses, "stimuli": stimuli})
+        if "all_responses" in needs:
+            offers: list[dict[str, Any]] = [{**shared, "all_responses": together}]
+        else:
+            offers = [{**shared, **vars(own)} for own in heard]
+            if brain is not None and not needs & {"brain", "model", "selection"}:
+                offers.insert(0, {**shared, "responses": brain.responses})
         tasks += [(part, {name: offer[name] for name in needs}) for offer in offers]
     # One thread a process, so that processes do not compete for cores.
     limit = {} if jobs == 1 else {"inner_max_num_threads": 1, "backend": "loky"}

@@ -19,7 +19,7 @@ from brainalign.models import MODELS
 from brainalign.stimuli import STIMULI
 
 #: Parameters of a measure that the runner passes; all others are options.
-GIVEN = frozenset({"responses", "selection", "brain", "model", "stimuli"})
+GIVEN = frozenset({"responses", "all_responses", "selection", "brain", "model", "stimuli"})
 
 
 class _Part(BaseModel):
