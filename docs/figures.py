@@ -13,8 +13,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 IMAGES = Path(__file__).parent / "images"
-CONDITIONS = ["all", "no-music", "no-music-no-speech", "random-labels", "random weights", "logmel"]
-PUBLISHED = {"all": "1.61 ± 0.16", "no-music": "1.88 ± 0.13", "random weights": "1.03 ± 0.004"}
+CONDITIONS = ["all", "no-music", "no-music-no-speech", "random-labels", "random weights", "gbfb", "logmel"]
+PUBLISHED = {"all": "1.61 ± 0.16", "no-music": "1.88 ± 0.13", "random weights": "1.03 ± 0.004", "gbfb": "0.95"}
 
 
 def condition(model: str) -> str:
@@ -26,7 +26,7 @@ def condition(model: str) -> str:
 
 def claim_table(results: pd.DataFrame) -> pd.DataFrame:
     """Return one row per network: ratio and likeness of its selective units, encoding of the music component."""
-    results = results[results["layer"].isin(["avgpool", "logmel"])]
+    results = results[results["layer"].isin(["avgpool", "gbfb", "logmel"])]
     ratio = results[(results["measure"] == "selective-ratio") & (results["target"] == "selected units")]
     ratio = ratio.set_index("model")
     profile = results[(results["measure"] == "selective-profile") & (results["units"] == "selected units")]
@@ -56,14 +56,15 @@ def markdown(table: pd.DataFrame) -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, rows in table.groupby("condition", observed=True):
+        published = f"; published {PUBLISHED[name]}" if name in PUBLISHED else ""
         for row in rows.itertuples():
+            beside = published if len(rows) == 1 else ""
             lines.append(
-                f"| {row.model} | {row.ratio:.2f} ({row.low:.2f} to {row.high:.2f}) | {row.effect:.2f} "
+                f"| {row.model} | {row.ratio:.2f} ({row.low:.2f} to {row.high:.2f}){beside} | {row.effect:.2f} "
                 f"| {row.r_music:.2f} | {row.r_best_other:.2f} ({row.best_other}) | {row.encoding:.2f} |"
             )
         if len(rows) > 1:
             mean, sd = rows.mean(numeric_only=True), rows.std(numeric_only=True)
-            published = f"; published {PUBLISHED[name]}" if name in PUBLISHED else ""
             lines.append(
                 f"| **{name}, mean ± SD of {len(rows)}** | **{mean.ratio:.2f} ± {sd.ratio:.2f}**{published} "
                 f"| {mean.effect:.2f} | {mean.r_music:.2f} ± {sd.r_music:.2f} | {mean.r_best_other:.2f} "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from brainalign import extract, load_model
 from brainalign.errors import ModelError, ResponseError, StimulusError
 from brainalign.models import HookedModel
-from brainalign.models.extraction import match_layers
+from brainalign.models.layers import select_layers
 from brainalign.responses import select_units
 from brainalign.stimuli import StimulusSet
 from brainalign.stimuli.sets import Manifest
@@ -146,9 +147,9 @@ class TestPooling:
 
 class TestLayers:
     def test_globs_and_names_in_order_of_depth(self, network: HookedModel) -> None:
-        assert match_layers(network, None) == ["convolution", "image", "sequence", "pooled"]
-        assert match_layers(network, ["pooled", "*o?v*", "convolution"]) == ["convolution", "pooled"]
-        assert match_layers(network, "image") == ["image"]
+        assert select_layers(network, None) == ["convolution", "image", "sequence", "pooled"]
+        assert select_layers(network, ["pooled", "*o?v*", "convolution"]) == ["convolution", "pooled"]
+        assert select_layers(network, "image") == ["image"]
         responses = extract(network, sounds_of(LENGTHS), layers=["pooled", "i*"])
         assert list(dict.fromkeys(responses["layer"].values)) == ["image", "pooled"]
 
@@ -186,6 +187,123 @@ class Odd:
     def activations(self, waveforms: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         given: dict[str, Tensor] = self.answer(waveforms)
         return given
+
+
+class TestOtherPoolings:
+    def test_units_and_numbers(self, network: HookedModel) -> None:
+        sounds = sounds_of({"x": 40, "y": 40, "z": 31})
+        responses = extract(network, sounds, layers=["convolution", "pooled"], pooling="mean-sd")
+        assert responses.attrs["pooling"] == "mean-sd"
+        assert responses["statistic"].values.tolist() == ["mean"] * 3 + ["sd"] * 3 + ["value"] * 5
+        assert responses["channel"].values.tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2, 3, 4]
+        for stimulus_id in ("x", "y", "z"):
+            waveform = torch.from_numpy(sounds.waveform(stimulus_id)[0])[None]
+            frames = network.activations(waveform, ["convolution"])["convolution"][0].numpy()
+            np.testing.assert_allclose(
+                responses.sel(stimulus=stimulus_id).values[:6],
+                np.concatenate([frames.mean(axis=1), frames.std(axis=1)]),
+                rtol=1e-4,
+                atol=1e-6,
+            )
+
+    def test_every_frame_of_sounds_of_one_length(self, network: HookedModel) -> None:
+        sounds = sounds_of({"x": 40, "y": 40})
+        responses = extract(network, sounds, layers="sequence", pooling="none")
+        waveform = torch.from_numpy(sounds.waveform("y")[0])[None]
+        frames = network.activations(waveform, ["sequence"])["sequence"][0].numpy()
+        heard = responses.sel(stimulus="y").values.reshape(frames.shape)
+        np.testing.assert_allclose(heard, frames, rtol=1e-4, atol=1e-6)
+        assert responses["frame"].values.tolist() == [k for k in range(len(frames)) for _ in range(5)]
+        with pytest.raises(ModelError, match=r"takes sounds of one length: 'x' has 40 samples, 'z' has 41"):
+            extract(network, sounds_of({"x": 40, "y": 40, "z": 41}), pooling="none")
+
+    def test_the_memory_is_told_before_it_is_taken(self, network: HookedModel) -> None:
+        n = 200_000
+        silent = np.full(n, 0.1, np.float32)
+        sounds = sounds_of({f"s{k}": 1 for k in range(10_000)})
+        long = StimulusSet(sounds.manifest, sounds.table, lambda i: (silent, RATE))
+        # 10,000 sounds x 3 channels x 199,996 frames x 4 bytes
+        with pytest.raises(ModelError, match=r"10000 sounds x 599988 units would take 22\.35 GiB of memory, more than"):
+            extract(network, long, layers="convolution", pooling="none", batch_size=2)
+
+    def test_fewer_frames_than_segments(self, network: HookedModel) -> None:
+        sounds = sounds_of({"x": 40, "short": 10})
+        assert extract(network, sounds, layers="convolution", pooling="segments:6").shape == (2, 18)
+        with pytest.raises(ModelError, match=r"layer 'convolution': 6 frames for stimulus 'short', fewer than pooling"):
+            extract(network, sounds, layers="convolution", pooling="segments:7")
+
+    def test_a_pooling_that_does_not_exist(self, network: HookedModel) -> None:
+        with pytest.raises(ModelError, match="no pooling 'median'"):
+            extract(network, sounds_of(LENGTHS), pooling="median")
+
+
+class TestMemoryOfTheDevice:
+    def small(self, most: int, seen: list[int]) -> Odd:
+        def answer(waveforms: Tensor) -> dict[str, Tensor]:
+            seen.append(len(waveforms))
+            if len(waveforms) > most:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+            return {"layer": waveforms[:, :3]}
+
+        return Odd(answer, {"layer": "BC"})
+
+    def test_the_batch_is_halved_until_it_fits_and_stays_so(self) -> None:
+        sounds = sounds_of({f"s{k}": 50 for k in range(23)})
+        seen: list[int] = []
+        with pytest.warns(UserWarning, match="ran out of memory with") as told:
+            responses = extract(self.small(3, seen), sounds, batch_size=16)
+        assert seen[:4] == [16, 8, 4, 2]
+        assert set(seen[3:]) <= {1, 2}
+        assert [str(w.message)[-8:] for w in told] == ["n with 8", "n with 4", "n with 2"]
+        assert responses.identical(extract(self.small(99, []), sounds))
+
+    def test_one_sound_that_does_not_fit_is_named(self) -> None:
+        sounds = sounds_of({"s": 50, "long": 8_000})
+        with pytest.raises(ModelError, match=r"cpu has not enough memory for odd and stimulus 's' alone \(0\.0 s\)"):
+            extract(self.small(0, []), sounds)
+
+
+class TestWaiting:
+    def test_sounds_of_many_lengths_do_not_pile_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        alive: set[str] = set()
+        most = 0
+        lengths = {f"s{k}": 20 + k for k in range(200)}
+        sounds = sounds_of(lengths)
+
+        class Tracked(np.ndarray):
+            pass
+
+        def source(stimulus_id: str) -> tuple[np.ndarray, int]:
+            nonlocal most
+            waveform = sounds.source(stimulus_id)[0].copy().view(Tracked)
+            alive.add(stimulus_id)
+            weakref.finalize(waveform, alive.discard, stimulus_id)
+            most = max(most, len(alive))
+            return waveform, RATE
+
+        model = Odd(lambda w: {"layer": w[:, :3]}, {"layer": "BC"})
+        tracked = StimulusSet(sounds.manifest, sounds.table, source)
+        responses = extract(model, tracked, batch_size=4)
+        # Eight batches wait, and one is read ahead.
+        assert most <= 8 * 4 + 4 + 3
+        assert responses.identical(extract(model, sounds))
+
+    def test_long_sounds_wait_no_longer_than_memory_allows(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("brainalign.models.extraction.WAITING_SAMPLES", 1_000)
+        seen: list[tuple[int, ...]] = []
+
+        def answer(waveforms: Tensor) -> dict[str, Tensor]:
+            seen.append(tuple(waveforms.shape))
+            return {"layer": waveforms[:, :3]}
+
+        extract(Odd(answer, {"layer": "BC"}), sounds_of({f"s{k}": 400 for k in range(7)}))
+        assert seen == [(3, 400), (3, 400), (1, 400)]
+
+    def test_a_record_that_no_file_can_hold_is_found_first(self) -> None:
+        model = Odd(lambda w: pytest.fail("it listened"), {"layer": "BC"})
+        model.record = {"weights": np.zeros(3)}
+        with pytest.raises(ModelError, match="the record of odd must be numbers and text"):
+            extract(model, sounds_of(LENGTHS))
 
 
 class TestBadInput:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from brainalign.cli import cache, models
 from brainalign.errors import BrainalignError
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ Out = Annotated[Path | None, typer.Option("--out", help="Results folder; it must
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of all random draws; replaces the recipe's.")]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes that compute side by side.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing results folder.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor write the cache of activations.")]
 
 
 def _version(show: bool) -> None:
@@ -45,12 +47,14 @@ def _options(
 
 
 @app.command()
-def demo(out: Out = None, seed: Seed = None, jobs: Jobs = 1, overwrite: Overwrite = False) -> None:
+def demo(
+    out: Out = None, seed: Seed = None, jobs: Jobs = 1, overwrite: Overwrite = False, no_cache: NoCache = False
+) -> None:
     """Run the main job on synthesised sounds and a simulated brain; needs no data and no network.
 
     Example: brainalign demo --out results/demo
     """
-    _run("demo", out or Path("results/demo"), seed, jobs, overwrite)
+    _run("demo", out or Path("results/demo"), seed, jobs, overwrite, no_cache)
 
 
 @app.command()
@@ -60,6 +64,7 @@ def run(
     seed: Seed = None,
     jobs: Jobs = 1,
     overwrite: Overwrite = False,
+    no_cache: NoCache = False,
     show_list: Annotated[bool, typer.Option("--list", help="List the recipes that ship.")] = False,
 ) -> None:
     """Run a recipe: extract activations, compare them with the brain, write a results folder.
@@ -77,13 +82,15 @@ def run(
         return
     if recipe is None:
         raise RecipeError("which recipe? give a TOML file or one of: " + ", ".join(shipped_recipes()))
-    _run(recipe, out or Path("results") / Path(recipe).stem, seed, jobs, overwrite)
+    _run(recipe, out or Path("results") / Path(recipe).stem, seed, jobs, overwrite, no_cache)
 
 
-def _run(recipe: str, out: Path, seed: int | None, jobs: int, overwrite: bool) -> None:
+def _run(recipe: str, out: Path, seed: int | None, jobs: int, overwrite: bool, no_cache: bool) -> None:
+    from brainalign.models.cache import cache_folder
     from brainalign.report.folder import run_recipe
 
-    folder = run_recipe(recipe, out, seed=seed, jobs=jobs, overwrite=overwrite, progress=True)
+    cache = None if no_cache else cache_folder()
+    folder = run_recipe(recipe, out, seed=seed, jobs=jobs, overwrite=overwrite, cache=cache, progress=True)
     typer.echo(f"results: {folder / 'results.csv'}")
     typer.echo(f"page:    {(folder / 'report.html').resolve()}")
 
@@ -146,6 +153,11 @@ def doctor() -> None:
     typer.echo(f"{broken} broken" if broken else "all that brainalign needs works")
     if broken:
         raise typer.Exit(1)
+
+
+app.command()(models.extract)
+app.add_typer(models.app, name="models")
+app.add_typer(cache.app, name="cache")
 
 
 def main() -> None:

@@ -11,15 +11,50 @@ from brainalign.registry import Registry
 
 if TYPE_CHECKING:
     from brainalign.models.base import AudioModel
-    from brainalign.models.extraction import extract
+    from brainalign.models.cache import cache_folder
+    from brainalign.models.extraction import extract, extract_layers
     from brainalign.models.hooked import HookedModel
+    from brainalign.models.layers import ModelCard, describe_layers, describe_models, list_models, select_layers
+    from brainalign.models.logmel_pca import fit_logmel_pca, save_logmel_pca
+    from brainalign.models.reduction import reduce_units
 
 MODELS = Registry("model", "brainalign.models", ModelError)
 
-__all__ = ["MODELS", "AudioModel", "HookedModel", "extract", "load_model"]
+__all__ = [
+    "MODELS",
+    "AudioModel",
+    "HookedModel",
+    "ModelCard",
+    "cache_folder",
+    "describe_layers",
+    "describe_models",
+    "extract",
+    "extract_layers",
+    "fit_logmel_pca",
+    "list_models",
+    "load_model",
+    "reduce_units",
+    "save_logmel_pca",
+    "select_layers",
+]
 
-_NAME = re.compile(r"(?P<name>[^:@]+)(:(?P<variant>[^@]+))?(@(?P<control>[a-z]+):(?P<seed>\d+))?")
-_WHERE = {"AudioModel": "base", "extract": "extraction", "HookedModel": "hooked"}
+# The variant may be a path with an "@" in a folder's name.
+_NAME = re.compile(r"(?P<name>[^:@]+)(:(?P<variant>([^@]|@(?=[^@]*[/\\]))+))?(@(?P<control>[a-z]+):(?P<seed>\d+))?")
+_WHERE = {
+    "AudioModel": "base",
+    "HookedModel": "hooked",
+    "ModelCard": "layers",
+    "cache_folder": "cache",
+    "describe_layers": "layers",
+    "describe_models": "layers",
+    "extract": "extraction",
+    "extract_layers": "extraction",
+    "fit_logmel_pca": "logmel_pca",
+    "list_models": "layers",
+    "reduce_units": "reduction",
+    "save_logmel_pca": "logmel_pca",
+    "select_layers": "layers",
+}
 
 
 def load_model(name: str) -> AudioModel:
@@ -29,8 +64,11 @@ def load_model(name: str) -> AudioModel:
     ----------
     name : str
         ``NAME[:VARIANT][@CONTROL:SEED]``: a registered name; which weights, where there are several or a file
-        holds them (``"kim2024-cnn:my.safetensors"``); and a control condition, ``random`` for freshly drawn
-        weights or ``permuted`` for weights that are shuffled within each tensor (``"kim2024-cnn@random:0"``).
+        holds them (``"kim2024-cnn:my.safetensors"``), or which network of a family
+        (``"torchaudio:WAV2VEC2_BASE"``, ``"hf:org/name"``, ``"onnx:my-net.onnx"``,
+        ``"python:my_package.nets:my_net"``); and a control condition, ``random`` for freshly drawn weights, which
+        needs no trained ones (``"kim2024-cnn@random:0"``), or ``permuted`` for weights that are shuffled within each
+        tensor.
 
     Returns
     -------
@@ -59,14 +97,14 @@ def load_model(name: str) -> AudioModel:
     model: AudioModel = loader(variant, pretrained=pretrained)
     if control is None:
         return model
-    from brainalign.models.hooked import HookedModel
-
-    if not isinstance(model, HookedModel):
-        raise ModelError(f"model {match['name']!r} has no weights, so there is no {control} control of it")
+    replaced = getattr(model, f"with_{control}_weights", None)
+    if replaced is None:
+        raise ModelError(f"model {match['name']!r} has no weights to replace, so there is no {control} control of it")
     seed = int(match["seed"])
     if seed >= 2**63:
         raise ModelError(f"model {name!r}: the seed is not below 2^63")
-    return model.with_random_weights(seed) if control == "random" else model.with_permuted_weights(seed)
+    controlled: AudioModel = replaced(seed)
+    return controlled
 
 
 def __getattr__(name: str) -> Any:

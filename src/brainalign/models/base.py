@@ -20,8 +20,10 @@ class AudioModel(Protocol):
     sample_rate : int
         The rate in Hz at which the model takes its input.
     layouts : mapping of str to str
-        The layers, in order of depth, and the axes of their activations: ``"BC"`` (batch, channel), ``"BCT"``,
-        ``"BTC"`` or ``"BCFT"`` (T time, F frequency).
+        The layers, in order of depth, and the axes of their activations, one letter each: B (batch) first, at most one
+        T (time), C (channel), F (frequency), and D, E, G for further axes: ``"BC"``, ``"BCT"``, ``"BTC"``, ``"BCFT"``,
+        ``"BTCF"`` and the like. All axes but B and T together are the units; a layer ``"B"`` or ``"BT"`` has one. An
+        attention map has a second axis of time, S.
     minimum_samples : int
         The shortest input that the model can take.
     record : mapping

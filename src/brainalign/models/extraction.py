@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
+import tempfile
+import warnings
 from collections import defaultdict
-from collections.abc import Sequence
-from itertools import product
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import xarray as xr
+from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from brainalign.errors import ModelError, did_you_mean
+from brainalign.errors import ModelError
+from brainalign.models._arrays import DiskStore, LayerArray, MemoryStore, Shapes, flat
+from brainalign.models._listener import Listener, Sound, read_ahead, read_sound
 from brainalign.models.base import AudioModel
-from brainalign.responses import Responses, make_responses, with_columns
+from brainalign.models.cache import entry_identity, open_entry
+from brainalign.models.layers import select_layers
+from brainalign.models.pooling import parse_pooling
+from brainalign.responses import DIMS, Responses, check_responses, with_columns
 
 if TYPE_CHECKING:
     from brainalign.stimuli import StimulusSet
+
+#: Sounds of different lengths wait for others of their length; so many samples (64 million, 256 MB) at most.
+WAITING_SAMPLES = 2**26
+#: ... and so many batches.
+WAITING_BATCHES = 8
+#: Two passes of a sound through the same model differ by less than this, relative to the largest activation.
+ROUNDING = 0.01
 
 
 def extract(
@@ -26,15 +42,17 @@ def extract(
     stimuli: StimulusSet,
     *,
     layers: Sequence[str] | str | None = None,
+    pooling: str = "mean",
     batch_size: int = 16,
     device: str = "cpu",
+    cache: Path | str | None = None,
+    memory_limit_gib: float = 8.0,
     progress: bool = False,
 ) -> Responses:
-    """Extract the time-averaged activations of layers for every sound of a set.
+    """Extract the pooled activations of layers for every sound of a set.
 
-    Sounds are batched with others of exactly the same length, so none is padded and the mean over time runs
-    over frames of the sound only. All axes but time are kept: a convolutional layer has channel x frequency
-    units.
+    Sounds are batched with others of exactly the same length, so none is padded and pooling runs over frames of the
+    sound only. All axes but time are kept: a convolutional layer has channel x frequency units.
 
     Parameters
     ----------
@@ -44,10 +62,21 @@ def extract(
         What is played; each sound is resampled to the model's rate.
     layers : sequence of str, or str, optional
         Names or globs (``"conv*"``); all layers if not given.
+    pooling : str
+        What is kept of the frames: ``"mean"`` (over time), ``"mean-sd"``, ``"max"``, ``"last"``, ``"segments:K"`` (the
+        means over K segments of equal duration) or ``"none"`` (every frame; sounds of one length only). See
+        :class:`~brainalign.models.pooling.Pooling`.
     batch_size : int
-        Sounds per forward pass.
+        Sounds per forward pass. Where a GPU has not enough memory, it is halved, with a warning.
     device : str
         Torch device.
+    cache : path-like, optional
+        Folder that keeps activations (:func:`~brainalign.models.cache.cache_folder` names the usual one). What is
+        there is not computed again, and an extraction that was cut off goes on where it stopped. One sound is heard
+        anew to see that the model is still the same. Not used if not given.
+    memory_limit_gib : float
+        Raise before the responses take more memory (GiB). Those of a single layer with a cache lie on disk and take
+        none.
     progress : bool
         Show a progress bar.
 
@@ -56,120 +85,199 @@ def extract(
     Responses
         Dims ``(stimulus, unit)``, stimuli in the order of the set, float32. Coordinates ``category``
         and the other columns of the set's table along
-        stimulus; ``layer`` and ``channel`` (index within the layer, channel-major) along unit.
+        stimulus; ``layer`` and ``channel`` (index within the layer, channel-major) along unit, and ``statistic``,
+        ``segment`` or ``frame`` where the pooling gives several units for a channel. With a cache, values of a single
+        layer are a read-only map of its file.
 
     Raises
     ------
     ModelError
-        If a layer does not exist, a sound is too short for the model, or activations are not finite or not as
-        many for every sound.
+        If a layer or pooling does not exist, a sound is too short for the model, activations are not finite or not as
+        many for every sound, or memory does not suffice.
     ResponseError
         If all units respond alike to a sound, as they may to silence.
     StimulusError
         If a sound cannot be read.
+
+    See Also
+    --------
+    extract_layers : The same, layer by layer, with memory that does not grow with the number of sounds.
     """
-    if batch_size < 1:
-        raise ModelError(f"batch_size must be at least 1, found {batch_size}")
-    names = match_layers(model, layers)
-    pending: dict[int, list[tuple[str, np.ndarray]]] = defaultdict(list)
-    pooled: dict[str, dict[str, np.ndarray]] = {}
-    for stimulus_id in tqdm(stimuli.ids, desc=model.name, unit="sound", disable=not progress):
-        waveform, _ = stimuli.waveform(stimulus_id, model.sample_rate)
-        if len(waveform) < model.minimum_samples:
-            raise ModelError(
-                f"stimulus {stimulus_id!r} is too short for {model.name}: {len(waveform) / model.sample_rate:.3f} s, "
-                f"it takes at least {model.minimum_samples / model.sample_rate:.3f} s"
-            )
-        same_length = pending[len(waveform)]
-        same_length.append((stimulus_id, waveform))
-        if len(same_length) == batch_size:
-            pooled |= _listen(model, names, pending.pop(len(waveform)), device)
-    for batch in pending.values():
-        pooled |= _listen(model, names, batch, device)
-    widths = {layer: len(pooled[stimuli.ids[0]][layer]) for layer in names}
-    for stimulus_id, layer in product(stimuli.ids, names):
-        if len(pooled[stimulus_id][layer]) != widths[layer]:
-            raise ModelError(
-                f"{model.name}, layer {layer!r}: {len(pooled[stimulus_id][layer])} units for stimulus {stimulus_id!r}, "
-                f"{widths[layer]} for {stimuli.ids[0]!r}; is its layout {model.layouts[layer]!r}?"
-            )
-    values = np.stack([np.concatenate([pooled[i][layer] for layer in names]) for i in stimuli.ids])
-    responses = make_responses(
-        values,
-        stimuli.ids,
-        [f"{layer}:{i}" for layer in names for i in range(widths[layer])],
-        unit_info={
-            "layer": [layer for layer in names for _ in range(widths[layer])],
-            "channel": [i for layer in names for i in range(widths[layer])],
-        },
-        attrs={
-            "source": model.name,
-            "stimulus_set": f"{stimuli.name} {stimuli.manifest.version}",
-            "pooling": "mean over time",
-            "sample_rate": model.sample_rate,
-            "model_record": json.dumps(dict(model.record)),
-        },
-    )
-    return with_columns(responses, stimuli.table)
+    listener = _listener(model, layers, pooling, batch_size, device)
+    with ExitStack() as stack:
+        arrays = None if cache is None else _cached(stack, listener, stimuli, Path(cache))
+        store: MemoryStore | DiskStore
+        if arrays is None:
+            store = MemoryStore(listener.layers, len(stimuli), memory_limit_gib)
+        else:
+            store = DiskStore(arrays, memory_limit_gib if len(arrays) > 1 else None)
+        _fill(store, listener, stimuli, progress)
+        return _responses(store.values(), listener, stimuli, store.shapes)
 
 
-def match_layers(model: AudioModel, patterns: Sequence[str] | str | None) -> list[str]:
-    """Return the layers that the patterns name, in order of depth.
+def extract_layers(
+    model: AudioModel,
+    stimuli: StimulusSet,
+    *,
+    layers: Sequence[str] | str | None = None,
+    pooling: str = "mean",
+    batch_size: int = 16,
+    device: str = "cpu",
+    cache: Path | str | None = None,
+    progress: bool = False,
+) -> Iterator[Responses]:
+    """Extract layers in one pass and give them one after the other.
+
+    Activations stream to disk: into the cache, or else into a temporary folder that is removed at the end.
 
     Parameters
     ----------
-    model : AudioModel
-        The model.
-    patterns : sequence of str, str or None
-        Names or globs; None for all.
+    model, stimuli, layers, pooling, batch_size, device, cache, progress
+        As for :func:`extract`.
 
-    Returns
-    -------
-    list of str
-        Layer names.
+    Yields
+    ------
+    Responses
+        Of one layer, in order of depth; with a cache a read-only map of its file, else in memory.
 
     Raises
     ------
-    ModelError
-        If a pattern names none, or there is no pattern.
+    BrainalignError
+        As :func:`extract` does, when the first layer is asked for.
     """
-    known = list(model.layouts)
-    if patterns is None:
-        return known
-    if not patterns:
-        raise ModelError(f"no layer of {model.name} is named; leave layers out for all")
-    wanted: set[str] = set()
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        matched = fnmatch.filter(known, pattern)
-        if not matched:
-            raise ModelError(f"{model.name} has no layer {pattern!r}; {did_you_mean(pattern, known)}")
-        wanted |= set(matched)
-    return [layer for layer in known if layer in wanted]
+    listener = _listener(model, layers, pooling, batch_size, device)
+    with ExitStack() as stack:
+        with ExitStack() as writing:
+            arrays = None if cache is None else _cached(writing, listener, stimuli, Path(cache))
+            temporary = arrays is None
+            if arrays is None:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="brainalign-")))
+                arrays = {k: LayerArray(folder, k, model.layouts[k], len(stimuli)) for k in listener.layers}
+            store = DiskStore(arrays, None)
+            _fill(store, listener, stimuli, progress)
+        # The lock of the cache is free again: whoever takes the layers may take long.
+        for layer, array in arrays.items():
+            values = np.array(array.read()) if temporary else array.read()
+            yield _responses(flat(values), listener, stimuli, {layer: store.shapes[layer]})
 
 
-def _listen(
-    model: AudioModel, layers: list[str], batch: list[tuple[str, np.ndarray]], device: str
-) -> dict[str, dict[str, np.ndarray]]:
-    """Run one batch of sounds of the same length; return {stimulus id: {layer: pooled units}}."""
-    waveforms = torch.from_numpy(np.stack([w for _, w in batch])).to(device)
-    pooled: dict[str, dict[str, np.ndarray]] = {stimulus_id: {} for stimulus_id, _ in batch}
-    activations = model.activations(waveforms, layers)
-    for layer in layers:
-        if layer not in activations:
-            raise ModelError(f"{model.name} gave no activations of the layer {layer!r}")
-        values, layout = activations[layer], model.layouts[layer]
-        if values.ndim != len(layout) or len(values) != len(batch):
-            raise ModelError(
-                f"{model.name}, layer {layer!r}: activations of shape {tuple(values.shape)} for {len(batch)} sounds "
-                f"do not fit the layout {layout!r}"
-            )
-        if "T" in layout:
-            values = values.mean(dim=layout.index("T"))
-        units = values.flatten(start_dim=1).float().cpu().numpy()
-        for (stimulus_id, _), row in zip(batch, units, strict=True):
-            if not np.isfinite(row).all():
+def _listener(
+    model: AudioModel, layers: Sequence[str] | str | None, pooling: str, batch_size: int, device: str
+) -> Listener:
+    if batch_size < 1:
+        raise ModelError(f"batch_size must be at least 1, found {batch_size}")
+    try:
+        json.dumps(dict(model.record))
+    except (TypeError, ValueError) as why:
+        raise ModelError(f"the record of {model.name} must be numbers and text, ready for JSON: {why}") from why
+    return Listener(model, select_layers(model, layers), parse_pooling(pooling), batch_size, device)
+
+
+def _cached(stack: ExitStack, listener: Listener, stimuli: StimulusSet, folder: Path) -> dict[str, LayerArray] | None:
+    """Open the arrays of the cache; None, with a warning, if it cannot serve this model."""
+    model = listener.model
+    module = getattr(model, "module", None)
+    if isinstance(module, torch.nn.Module) and any(part._forward_hooks for part in module.modules()):
+        warnings.warn(
+            f"{model.name} carries forward hooks (silenced units?), which no digest knows; going on without the cache",
+            stacklevel=3,
+        )
+        return None
+    identity = entry_identity(model, stimuli, listener.pooling.name)
+    layouts = {layer: model.layouts[layer] for layer in listener.layers}
+    arrays = stack.enter_context(open_entry(folder, identity, f"{stimuli.name} {stimuli.manifest.version}", layouts))
+    if arrays is None or _same_as_before(arrays, listener, stimuli):
+        return arrays
+    warnings.warn(
+        f"{model.name} no longer gives what the cache {folder} holds of it, though name, record and weights are the "
+        f"same: its code has changed or it is not deterministic; going on without the cache (prune it to use it again)",
+        stacklevel=3,
+    )
+    return None
+
+
+def _same_as_before(arrays: Mapping[str, LayerArray], listener: Listener, stimuli: StimulusSet) -> bool:
+    """Hear the first sound of each array anew (it is the same sound but for cut-off runs) and compare."""
+    by_row: dict[int, list[str]] = defaultdict(list)
+    for layer, array in arrays.items():
+        if array.done.any():
+            by_row[int(np.argmax(array.done))].append(layer)
+    for row, layers in by_row.items():
+        sound = read_sound(listener.model, stimuli, row)
+        for _, pooled in listener.listen([sound], layers):
+            for layer in layers:
+                before, now = arrays[layer].read()[row], pooled[layer][0]
+                if before.shape != now.shape or np.abs(before - now).max() > ROUNDING * np.abs(now).max():
+                    return False
+    return True
+
+
+def _fill(store: MemoryStore | DiskStore, listener: Listener, stimuli: StimulusSet, progress: bool) -> None:
+    """Listen to every sound that the store lacks."""
+    lacking = np.flatnonzero(~np.all(list(store.done.values()), axis=0))
+    waiting: dict[int, list[Sound]] = defaultdict(list)
+    n, name = len(stimuli), listener.model.name
+    bar = tqdm(total=n, initial=n - len(lacking), desc=name, unit="sound", disable=not progress)
+    first: Sound | None = None
+    with bar, closing(read_ahead(listener, stimuli, lacking.tolist())) as sounds:
+        for sound in sounds:
+            first = first or sound
+            if listener.pooling.name == "none" and len(sound.waveform) != len(first.waveform):
                 raise ModelError(
-                    f"{model.name}, layer {layer!r}: activations of stimulus {stimulus_id!r} are NaN or infinite"
+                    f"pooling 'none' takes sounds of one length: {first.name!r} has {len(first.waveform)} samples, "
+                    f"{sound.name!r} has {len(sound.waveform)}; use another pooling, or cut the sounds"
                 )
-            pooled[stimulus_id][layer] = row
-    return pooled
+            same_length = waiting[len(sound.waveform)]
+            same_length.append(sound)
+            if len(same_length) < listener.batch_size and _may_wait(waiting, listener.batch_size):
+                continue
+            fullest = max(waiting, key=lambda n: len(waiting[n]))
+            _write(store, listener, stimuli, waiting.pop(fullest), bar)
+        for batch in waiting.values():
+            _write(store, listener, stimuli, batch, bar)
+
+
+def _may_wait(waiting: Mapping[int, list[Sound]], batch_size: int) -> bool:
+    n_sounds = sum(len(batch) for batch in waiting.values())
+    n_samples = sum(length * len(batch) for length, batch in waiting.items())
+    return n_sounds < WAITING_BATCHES * batch_size and n_samples < WAITING_SAMPLES
+
+
+def _write(
+    store: MemoryStore | DiskStore, listener: Listener, stimuli: StimulusSet, batch: list[Sound], bar: Any
+) -> None:
+    layers = [k for k, done in store.done.items() if not done[[sound.row for sound in batch]].all()]
+    for heard, pooled in listener.listen(batch, layers):
+        for layer, values in pooled.items():
+            shape = store.shapes.get(layer, values.shape[1:])
+            if values.shape[1:] != shape:
+                model = listener.model
+                raise ModelError(
+                    f"{model.name}, layer {layer!r}: {values[0].size} units for stimulus {heard[0].name!r}, "
+                    f"{shape[0] * shape[1]} for {stimuli.ids[int(np.argmax(store.done[layer]))]!r}; "
+                    f"is its layout {model.layouts[layer]!r}?"
+                )
+        store.write(np.array([sound.row for sound in heard]), pooled)
+        bar.update(len(heard))
+
+
+def _responses(values: NDArray[np.float32], listener: Listener, stimuli: StimulusSet, shapes: Shapes) -> Responses:
+    """Put pooled activations into the form of Responses; checked in blocks, so that checking takes no memory."""
+    model = listener.model
+    units = [listener.pooling.units(k, model.layouts[k], *shapes[k]) for k in listener.layers if k in shapes]
+    columns = {name: np.concatenate([part[name] for part in units]) for name in units[0]}
+    attrs = {
+        "source": model.name,
+        "stimulus_set": f"{stimuli.name} {stimuli.manifest.version}",
+        "pooling": listener.pooling.name,
+        "sample_rate": model.sample_rate,
+        "model_record": json.dumps(dict(model.record)),
+    }
+    coords: dict[str, Any] = {"stimulus": stimuli.ids, "unit": columns.pop("unit")}
+    coords |= {name: ("unit", column) for name, column in columns.items()}
+    responses = xr.DataArray(values, dims=DIMS, coords=coords, attrs=attrs)
+    check_responses(responses[:, :1])
+    block = max(1, 2**20 // len(units[0]["unit"]))
+    for start in range(0, len(stimuli), block):
+        check_responses(responses[start : start + block])
+    return with_columns(responses, stimuli.table)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import fnmatch
 import hashlib
+import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,11 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from brainalign.errors import ModelError, did_you_mean, name_some
+from brainalign.models.hooks import Target, find_item, hooking, parse_layer, recording, replace_item
 
 
 @dataclass(frozen=True)
 class HookedModel:
-    """A torch module and which of its submodules are layers.
+    """A torch module and which outputs of its submodules are layers.
+
+    :meth:`from_module` finds the layers by itself.
 
     Attributes
     ----------
@@ -30,11 +35,25 @@ class HookedModel:
     sample_rate : int
         Rate in Hz that it takes.
     layouts : mapping of str to str
-        Submodule paths, in order of depth, and the axes of their outputs (see AudioModel).
+        Layer names (see :mod:`brainalign.models.hooks`), in order of depth, and the axes of their activations (see
+        AudioModel), batch first.
     minimum_samples : int
         The shortest input that it can take.
     record : mapping
         What determines the output beyond the name.
+    forward : callable, optional
+        How the module is called, ``forward(module, waveforms)``, where ``module(waveforms)`` will not do.
+    batch_axes : mapping of str to int
+        Where the axis of sounds lies in what a submodule gives, where it is not the first; it is moved there.
+    valid_frames : mapping of str to callable
+        For layers whose module pads the sound: the number of frames, from the first on, that rest on the sound,
+        given its ``n_samples``. The others are cut.
+    untrained : callable, optional
+        Builds the module with untrained weights, drawn from torch's global generator; without it,
+        :meth:`with_random_weights` calls the ``reset_parameters`` of each submodule.
+    fixed : sequence of str
+        Globs of parameters and buffers that were never learned (a filter bank held as a convolution); control
+        conditions leave them as they are.
     """
 
     name: str
@@ -43,6 +62,11 @@ class HookedModel:
     layouts: Mapping[str, str]
     minimum_samples: int = 1
     record: Mapping[str, Any] = field(default_factory=dict)
+    forward: Callable[[nn.Module, Tensor], Any] | None = None
+    batch_axes: Mapping[str, int] = field(default_factory=dict)
+    valid_frames: Mapping[str, Callable[[int], int]] = field(default_factory=dict)
+    untrained: Callable[[], nn.Module] | None = None
+    fixed: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Check the layer names and put the module into evaluation mode.
@@ -50,13 +74,82 @@ class HookedModel:
         Raises
         ------
         ModelError
-            If the module has no submodule of that name.
+            If the module has no submodule of that name, or a layout does not begin with the batch.
         """
-        paths = [p for p, _ in self.module.named_modules() if p]
-        for layer in self.layouts:
-            if layer not in paths:
-                raise ModelError(f"model {self.name!r} has no layer {layer!r}; {did_you_mean(layer, paths)}")
+        for layer, layout in self.layouts.items():
+            try:
+                parse_layer(self.module, layer)
+            except ModelError as why:
+                raise ModelError(f"model {self.name!r} has {why}") from why
+            if not layout.startswith("B") or len(set(layout)) < len(layout):
+                raise ModelError(
+                    f"model {self.name!r}, layer {layer!r}: a layout begins with 'B' and names each axis once, "
+                    f"found {layout!r}"
+                )
         self.module.eval()
+
+    @classmethod
+    def from_module(
+        cls,
+        module: nn.Module,
+        sample_rate: int,
+        *,
+        name: str | None = None,
+        forward: Callable[[nn.Module, Tensor], Any] | None = None,
+        lengths: tuple[int, int] | None = None,
+        attention_maps: bool = False,
+        duplicates: bool = False,
+        **fields: Any,
+    ) -> HookedModel:
+        """Make a model of any module that takes waveforms, and find all its layers.
+
+        Parameters
+        ----------
+        module : nn.Module
+            Takes waveforms (n_sounds, n_samples) or (n_sounds, 1, n_samples), whichever runs.
+        sample_rate : int
+            Rate in Hz that it takes.
+        name : str, optional
+            Identifier; the name of the class if not given.
+        forward, lengths, attention_maps, duplicates
+            See :func:`~brainalign.models.discovery.discover_layers`.
+        **fields
+            Further attributes of the model, such as ``record`` or ``minimum_samples``, which is otherwise searched.
+
+        Returns
+        -------
+        HookedModel
+            With every layer that has an axis of sounds; those left out, and why, stand in
+            ``record["left_out_layers"]``.
+
+        Raises
+        ------
+        ModelError
+            If the module takes neither form of input, or has no layers.
+        """
+        from brainalign.models.discovery import discover_layers, find_minimum_samples
+
+        found = discover_layers(
+            module,
+            sample_rate,
+            forward=forward,
+            lengths=lengths,
+            attention_maps=attention_maps,
+            duplicates=duplicates,
+        )
+        if "minimum_samples" not in fields:
+            fields["minimum_samples"] = find_minimum_samples(module, found, lengths[0] if lengths else 2 * sample_rate)
+        record = {"weights_sha256": weights_digest(module), "input": found.input, **fields.pop("record", {})}
+        return cls(
+            name=name or type(module).__name__,
+            module=module,
+            sample_rate=sample_rate,
+            layouts=found.layouts,
+            forward=found.forward,
+            batch_axes=found.batch_axes,
+            record={**record, "left_out_layers": found.left_out},
+            **fields,
+        )
 
     def activations(self, waveforms: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         """Return the activations of layers.
@@ -71,32 +164,55 @@ class HookedModel:
         Returns
         -------
         dict of str to Tensor
-            For each layer its activations, axes as in `layouts`.
+            For each layer its activations, axes as in `layouts`; computed in evaluation mode, without gradient.
 
         Raises
         ------
         ModelError
-            If a layer is unknown, is not called exactly once, or gives something else than a tensor.
+            If a layer is unknown, is not called exactly once, or gives something else than one row per sound.
         """
-        unknown = [layer for layer in layers if layer not in self.layouts]
-        if unknown:
-            raise ModelError(
-                f"model {self.name!r} has no layer {unknown[0]!r}; {did_you_mean(unknown[0], self.layouts)}"
-            )
+        for layer in layers:
+            self._check_layer(layer)
         module = self.module.to(waveforms.device).eval()
         with torch.inference_mode(), recording(module, layers) as outputs:
-            module(waveforms)
-        for layer in layers:
-            calls = len(outputs[layer])
-            if calls != 1:
-                raise ModelError(
-                    f"model {self.name!r} calls the layer {layer!r} {calls} times in one pass, expected once; "
-                    f"choose a layer that encloses or follows it"
-                )
-        return {layer: outputs[layer][0] for layer in layers}
+            module(waveforms) if self.forward is None else self.forward(module, waveforms)
+        return {layer: self._as_laid_out(layer, outputs[layer], waveforms) for layer in layers}
+
+    def _check_layer(self, layer: str) -> None:
+        if layer in self.layouts:
+            return
+        why = self.record.get("left_out_layers", {}).get(layer)
+        hint = f"it was left out: {why}" if why else did_you_mean(layer, self.layouts)
+        raise ModelError(f"model {self.name!r} has no layer {layer!r}; {hint}")
+
+    def _as_laid_out(self, layer: str, calls: Sequence[Tensor], waveforms: Tensor) -> Tensor:
+        """Return the one output of a layer, batch first, without frames of padding."""
+        if len(calls) != 1:
+            choices = f"name one: {layer + ':0'!r} to {f'{layer}:{len(calls) - 1}'!r}"
+            hint = choices if calls else "choose one that encloses or follows it"
+            raise ModelError(
+                f"model {self.name!r} calls the layer {layer!r} {len(calls)} times in one pass, expected once; {hint}"
+            )
+        layout, values = self.layouts[layer], calls[0]
+        if values.ndim == len(layout):
+            values = values.movedim(self.batch_axes.get(layer, 0), 0)
+        if values.ndim != len(layout) or len(values) != len(waveforms):
+            raise ModelError(
+                f"model {self.name!r}, layer {layer!r}: an output of shape {tuple(calls[0].shape)} for "
+                f"{len(waveforms)} sounds does not fit the layout {layout!r}"
+            )
+        if layer not in self.valid_frames:
+            return values
+        axis, valid = layout.index("T"), self.valid_frames[layer](waveforms.shape[1])
+        if not 1 <= valid <= values.shape[axis]:
+            raise ModelError(
+                f"model {self.name!r}, layer {layer!r}: {valid} of {values.shape[axis]} frames rest on a sound of "
+                f"{waveforms.shape[1]} samples; is it too short or too long for the model?"
+            )
+        return values.narrow(axis, 0, valid).contiguous()
 
     def with_random_weights(self, seed: int) -> HookedModel:
-        """Return a copy with weights drawn afresh by each submodule's own initialisation.
+        """Return a copy with weights drawn afresh: by `untrained`, or by each submodule's own initialisation.
 
         Parameters
         ----------
@@ -111,21 +227,46 @@ class HookedModel:
         Raises
         ------
         ModelError
-            If a submodule has weights of its own and no ``reset_parameters``: they would stay as they are.
+            If weights would stay as they are: a submodule with weights of its own has no ``reset_parameters``, or one
+            that does not reach them (as with weight normalisation).
         """
-        module = copy.deepcopy(self.module).cpu()
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            for path, part in module.named_modules():
-                reset = getattr(part, "reset_parameters", None)
-                if callable(reset):
-                    reset()
-                elif own := [name for name, _ in part.named_parameters(recurse=False)]:
-                    raise ModelError(
-                        f"model {self.name!r}: {type(part).__name__} {path!r} cannot draw its weights afresh "
-                        f"({name_some(own)}): it has no reset_parameters()"
-                    )
+            module = self._redrawn() if self.untrained is None else self.untrained().cpu()
+        own = self.module.state_dict()
+        for name, tensor in module.state_dict().items():
+            if self._is_fixed(name):
+                tensor.copy_(own[name])
         return self._control(module, "random", seed)
+
+    def _redrawn(self) -> nn.Module:
+        """Copy the module and let each submodule draw its weights."""
+        module = copy.deepcopy(self.module).cpu()
+        with torch.no_grad():
+            for parameter in module.parameters():
+                if parameter.is_floating_point():
+                    parameter.fill_(torch.nan)
+        for part in module.modules():
+            # torch's own attention spells it with an underscore.
+            reset = getattr(part, "reset_parameters", None) or getattr(part, "_reset_parameters", None)
+            if callable(reset):
+                reset()
+        for path, part in module.named_modules():
+            prefix = f"{path}." if path else ""
+            left = [
+                name
+                for name, parameter in part.named_parameters(recurse=False)
+                if parameter.isnan().any() and not self._is_fixed(prefix + name)
+            ]
+            if left:
+                raise ModelError(
+                    f"model {self.name!r}: {type(part).__name__} {path!r} cannot draw its weights afresh "
+                    f"({name_some(left)}): no reset_parameters() reaches them; build the model with untrained=..."
+                )
+        return module
+
+    def _is_fixed(self, name: str) -> bool:
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.fixed)
 
     def with_permuted_weights(self, seed: int) -> HookedModel:
         """Return a copy whose weights are shuffled within each tensor.
@@ -142,12 +283,19 @@ class HookedModel:
         -------
         HookedModel
             Named ``NAME@permuted:SEED``.
+
+        Raises
+        ------
+        ModelError
+            If nothing in it was learned.
         """
-        module = copy.deepcopy(self.module)
+        module = copy.deepcopy(self.module).cpu()
         generator = torch.Generator().manual_seed(seed)
-        learned = {name for name, _ in module.named_parameters()}
+        learned = {name for name, _ in module.named_parameters() if not self._is_fixed(name)}
+        if not learned:
+            raise ModelError(f"model {self.name!r} has no weights, so there is no permuted control of it")
         for name, tensor in module.state_dict().items():
-            if name in learned or name.endswith(("running_mean", "running_var")):
+            if name in learned or (name.endswith(("running_mean", "running_var")) and not self._is_fixed(name)):
                 order = torch.randperm(tensor.numel(), generator=generator)
                 tensor.copy_(tensor.flatten()[order].view_as(tensor))
         return self._control(module, "permuted", seed)
@@ -159,45 +307,6 @@ class HookedModel:
             "weights_sha256": weights_digest(module),
         }
         return replace(self, name=f"{self.name}@{control}:{seed}", module=module, record=record)
-
-
-@contextmanager
-def recording(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, list[Tensor]]]:
-    """Record the outputs of submodules while the block runs.
-
-    Each output is cloned in the hook: a later in-place operation (an in-place ReLU after a batch normalisation) would
-    otherwise change what was recorded. One entry is kept per call.
-
-    Parameters
-    ----------
-    module : nn.Module
-        The module whose submodules are watched.
-    layers : sequence of str
-        Paths of submodules.
-
-    Yields
-    ------
-    dict of str to list of Tensor
-        Filled by forward passes; the hooks are removed at the end, also after an error.
-    """
-    outputs: dict[str, list[Tensor]] = {layer: [] for layer in layers}
-
-    def keep(layer: str) -> Any:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            if not isinstance(output, Tensor):
-                raise ModelError(
-                    f"layer {layer!r} gives a {type(output).__name__}, not a tensor; choose a layer inside it"
-                )
-            outputs[layer].append(output.detach().clone())
-
-        return hook
-
-    handles = [module.get_submodule(layer).register_forward_hook(keep(layer)) for layer in layers]
-    try:
-        yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager
@@ -226,29 +335,36 @@ def ablating(model: HookedModel, units: Mapping[str, Sequence[int]]) -> Iterator
         if layer not in model.layouts:
             raise ModelError(f"model {model.name!r} has no layer {layer!r}; {did_you_mean(layer, model.layouts)}")
 
-    def silence(layer: str, silent: Sequence[int]) -> Any:
-        layout = model.layouts[layer]
+    def silence(layer: str, target: Target, silent: Sequence[int]) -> Callable[[Any], Any]:
+        calls = itertools.count()
 
-        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-            shape = [n for axis, n in zip(layout, output.shape, strict=True) if axis not in "BT"]
-            mask = torch.zeros(math.prod(shape), dtype=torch.bool, device=output.device)
-            wrong = [i for i in silent if not 0 <= i < len(mask)]
-            if wrong:
-                raise ModelError(
-                    f"layer {layer!r} of {model.name!r} has {len(mask)} units, there is no unit {wrong[0]}"
-                )
-            mask[list(silent)] = True
-            mask = mask.view(shape).unsqueeze(0)
-            return output.masked_fill(mask.unsqueeze(layout.index("T")) if "T" in layout else mask, 0.0)
+        def hook(output: Any) -> Any:
+            if next(calls) != target.call and target.call is not None:
+                return None
+            key = find_item(output, target.item, layer)
+            return replace_item(output, key, lambda values: _silenced(model, layer, values, silent))
 
         return hook
 
-    handles = [model.module.get_submodule(k).register_forward_hook(silence(k, v)) for k, v in units.items()]
-    try:
+    targets = {layer: parse_layer(model.module, layer) for layer in units}
+    hooks = [(target.path, silence(layer, target, units[layer])) for layer, target in targets.items()]
+    with hooking(model.module, hooks):
         yield model
-    finally:
-        for handle in handles:
-            handle.remove()
+
+
+def _silenced(model: HookedModel, layer: str, values: Tensor, silent: Sequence[int]) -> Tensor:
+    """Return what a submodule gave with units set to 0."""
+    layout, batch = model.layouts[layer], model.batch_axes.get(layer, 0)
+    shape = [n for axis, n in zip(layout, values.movedim(batch, 0).shape, strict=True) if axis not in "BT"]
+    mask = torch.zeros(math.prod(shape), dtype=torch.bool, device=values.device)
+    wrong = [i for i in silent if not 0 <= i < len(mask)]
+    if wrong:
+        raise ModelError(f"layer {layer!r} of {model.name!r} has {len(mask)} units, there is no unit {wrong[0]}")
+    mask[list(silent)] = True
+    mask = mask.view(shape).unsqueeze(0)
+    if "T" in layout:
+        mask = mask.unsqueeze(layout.index("T"))
+    return values.masked_fill(mask.movedim(0, batch), 0.0)
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
@@ -294,5 +410,5 @@ def weights_digest(module: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -47,7 +47,9 @@ class Run:
     provenance: dict[str, Any]
 
 
-def compute_recipe(recipe: str | Path, *, seed: int | None = None, jobs: int = 1, progress: bool = False) -> Run:
+def compute_recipe(
+    recipe: str | Path, *, seed: int | None = None, jobs: int = 1, cache: Path | None = None, progress: bool = False
+) -> Run:
     """Compute what a recipe asks for; nothing is written.
 
     Parameters
@@ -58,6 +60,8 @@ def compute_recipe(recipe: str | Path, *, seed: int | None = None, jobs: int = 1
         Replaces the seed of the recipe.
     jobs : int
         Processes that compute measures side by side.
+    cache : Path, optional
+        Folder in which activations are kept, so that a killed run goes on where it stopped and no sound is heard twice.
     progress : bool
         Show progress bars.
 
@@ -92,7 +96,7 @@ def compute_recipe(recipe: str | Path, *, seed: int | None = None, jobs: int = 1
         selection,
     )
     _refuse_renamed(record)
-    heard = [_Heard(m, *(_extract(plan, m, s, progress) for s in (stimuli, selection))) for m in models]
+    heard = [_Heard(m, *(_extract(plan, m, s, cache, progress) for s in (stimuli, selection))) for m in models]
     results = _measure_all(plan, heard, brain, stimuli, jobs, progress)
     return Run(plan, stimuli, brain, results, record)
 
@@ -150,13 +154,12 @@ def _check_categories(plan: Recipe, stimuli: StimulusSet) -> None:
 
 
 def _load_models(plan: Recipe) -> list[AudioModel]:
-    from brainalign.models import load_model
-    from brainalign.models.extraction import match_layers
+    from brainalign.models import load_model, select_layers
 
     models = [load_model(part.name) for part in plan.models]
     # A misspelt layer is found before the first sound is played.
     for model, part in zip(models, plan.models, strict=True):
-        match_layers(model, part.layers)
+        select_layers(model, part.layers)
     return models
 
 
@@ -169,13 +172,15 @@ class _Heard:
     selection: Responses | None
 
 
-def _extract(plan: Recipe, model: AudioModel, stimuli: StimulusSet | None, progress: bool) -> Responses | None:
+def _extract(
+    plan: Recipe, model: AudioModel, stimuli: StimulusSet | None, cache: Path | None, progress: bool
+) -> Responses | None:
     from brainalign.models.extraction import extract
 
     if stimuli is None:
         return None
-    layers = next(part.layers for part in plan.models if part.name == model.name)
-    return extract(model, stimuli, layers=layers, progress=progress)
+    part = next(part for part in plan.models if part.name == model.name)
+    return extract(model, stimuli, layers=part.layers, pooling=part.pooling, cache=cache, progress=progress)
 
 
 def _measure_all(

@@ -35,10 +35,11 @@ class StimuliPart(_Part):
 
 
 class ModelPart(_Part):
-    """Which model, and which of its layers (globs; all if not given)."""
+    """Which model, which of its layers (all if not given), and how its activations are pooled over time."""
 
     name: str
     layers: list[str] | None = None
+    pooling: str = "mean"
 
 
 class BrainPart(BaseModel):

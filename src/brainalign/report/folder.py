@@ -27,6 +27,7 @@ def run_recipe(
     seed: int | None = None,
     jobs: int = 1,
     overwrite: bool = False,
+    cache: Path | None = None,
     progress: bool = False,
 ) -> Path:
     """Run a recipe and write its results folder.
@@ -43,6 +44,8 @@ def run_recipe(
         Processes that compute measures side by side.
     overwrite : bool
         Replace an existing results folder.
+    cache : Path, optional
+        Folder in which activations are kept, see :func:`brainalign.models.cache_folder`.
     progress : bool
         Show progress bars.
 
@@ -59,7 +62,7 @@ def run_recipe(
     out = Path(out)
     out = out.resolve() if out.is_symlink() else out
     _check_out(out, overwrite)
-    run = compute_recipe(recipe, seed=seed, jobs=jobs, progress=progress)
+    run = compute_recipe(recipe, seed=seed, jobs=jobs, cache=cache, progress=progress)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
         written = Path(temporary) / out.name

@@ -1,0 +1,1 @@
+"""Filters of auditory models: formulae as plain functions, for sounds and spectrograms alike."""

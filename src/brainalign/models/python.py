@@ -1,0 +1,130 @@
+"""A lab's own network by its Python name: ``python:MODULE:ATTRIBUTE``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from brainalign.errors import ModelError, did_you_mean
+from brainalign.models._options import read_rate, split_options
+from brainalign.models.base import AudioModel
+from brainalign.models.hooked import HookedModel
+
+
+def load_python(variant: str = "", *, pretrained: bool = True) -> AudioModel:
+    """Load a network that is named by where it stands in Python code.
+
+    Parameters
+    ----------
+    variant : str
+        ``MODULE:ATTRIBUTE[?sample_rate=RATE]``: an importable module or a file (``nets/mine.py``), and in it an
+        ``nn.Module``, an AudioModel, or a callable without arguments that gives one (a class or a function; if it
+        takes ``pretrained``, it is told; torch's generator is seeded with 0 meanwhile). The rate in Hz is the
+        attribute ``sample_rate`` of the network or of the callable, or stands in the name. The layers of an
+        ``nn.Module`` are found by :meth:`~brainalign.models.HookedModel.from_module`.
+    pretrained : bool
+        False for a network whose weights a control then draws.
+
+    Returns
+    -------
+    AudioModel
+        Named ``python:MODULE:ATTRIBUTE``.
+
+    Raises
+    ------
+    ModelError
+        If there is no such module or attribute, it gives no model, or nothing says the sample rate.
+    """
+    place, options = split_options("python", variant, ("sample_rate",))
+    module_name, colon, attribute = place.rpartition(":")
+    if not (module_name and colon and attribute):
+        raise ModelError(f"model 'python:{variant}' is not of the form python:MODULE:ATTRIBUTE[?sample_rate=RATE]")
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        found = _attribute(_import(module_name), attribute, f"python:{place}")
+        build, untrained = _builders(found, pretrained, f"python:{place}")
+        # Again: only the first import runs the code of the module.
+        torch.default_generator.manual_seed(0)
+        network = build()
+    if not isinstance(network, nn.Module):
+        if not isinstance(network, AudioModel):
+            raise ModelError(
+                f"model 'python:{place}' is a {type(network).__name__}, expected an nn.Module, an AudioModel or a "
+                f"callable that gives one"
+            )
+        if options:
+            raise ModelError(f"model 'python:{variant}' is an AudioModel, which has its own sample_rate; leave it out")
+        return network
+    rate = _rate(network, found, variant, options)
+    return HookedModel.from_module(network, rate, name=f"python:{place}", untrained=untrained)
+
+
+def _import(name: str) -> ModuleType:
+    """Import a module by its name, or by its file."""
+    if not name.endswith(".py"):
+        try:
+            return importlib.import_module(name)
+        except ImportError as why:
+            raise ModelError(
+                f"the module {name!r} cannot be imported: {why}; install it, or name the file: 'python:./FILE.py:NAME'"
+            ) from why
+    path = Path(name).expanduser().resolve()
+    if not path.is_file():
+        raise ModelError(f"no file {name}")
+    spec = importlib.util.spec_from_file_location(f"_brainalign_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ModelError(f"{name} cannot be loaded as Python code")
+    module = importlib.util.module_from_spec(spec)
+    # Classes of the file (dataclasses, pickled modules) look their module up by name.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _attribute(module: ModuleType, attribute: str, model: str) -> Any:
+    found: Any = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            near = did_you_mean(part, [name for name in dir(found) if not name.startswith("_")])
+            raise ModelError(f"model {model!r}: {module.__name__} has no {attribute!r}; {near}")
+        found = getattr(found, part)
+    return found
+
+
+def _builders(found: Any, pretrained: bool, model: str) -> tuple[Callable[[], Any], Callable[[], nn.Module] | None]:
+    """Return what gives the network, and what gives it without weights, if the network's own code can say so."""
+    is_model = isinstance(found, nn.Module) or (hasattr(found, "activations") and not inspect.isclass(found))
+    if is_model or not callable(found):
+        return lambda: found, None
+    try:
+        signature = inspect.signature(found)
+        signature.bind()
+    except (TypeError, ValueError) as why:
+        raise ModelError(f"model {model!r} cannot be called without arguments: {why}") from why
+    if "pretrained" in signature.parameters:
+        return lambda: found(pretrained=pretrained), lambda: found(pretrained=False)
+    return found, None
+
+
+def _rate(network: nn.Module, found: Any, variant: str, options: dict[str, str]) -> int:
+    """Return the sample rate that the network, what built it, or the name says."""
+    said = {int(rate) for rate in (getattr(x, "sample_rate", None) for x in (network, found)) if rate is not None}
+    if "sample_rate" in options:
+        said.add(read_rate("python", variant, options["sample_rate"]))
+    if not said:
+        raise ModelError(
+            f"model 'python:{variant}' does not say its sample rate: give the network an attribute sample_rate, or "
+            f"write 'python:{variant}?sample_rate=16000'"
+        )
+    if len(said) > 1:
+        raise ModelError(f"model 'python:{variant}': two sample rates are named, {min(said)} and {max(said)} Hz")
+    return said.pop()
