@@ -52,6 +52,7 @@ def test_list_of_recipes():
         (["run", "kim2024/natsound"], "did you mean 'kim2024/natsound165'"),
         (["run"], "which recipe?"),
         (["fetch", "natsound156"], "did you mean 'natsound165'?"),
+        (["fetch", "yamnet"], "brainalign fetch yamnet --from FOLDER"),
         (["run", "kim2024/natsound165"], "do: brainalign fetch natsound165"),
     ],
 )

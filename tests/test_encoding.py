@@ -8,8 +8,11 @@ import pytest
 from scipy.stats import pearsonr
 
 from brainalign.errors import MeasureError, ResponseError
-from brainalign.measures.encoding import CHOSEN, choose_layer, component_encoding, fit_layer, squared_clipped_r
+from brainalign.measures.encoding import CHOSEN, component_encoding
+from brainalign.measures.layer_fits import Penalties, choose_layer, fit_layer
 from brainalign.measures.resampling import draw_orders
+from brainalign.measures.ridge import decompose, decompose_splits, relative_alphas, ridge_predict
+from brainalign.measures.scores import score
 from brainalign.measures.splits import Split, make_splits
 from brainalign.responses import make_responses
 
@@ -153,25 +156,6 @@ def test_p_rejects_noise_at_its_level():
     assert (np.abs(rejected - 0.05) < 3 * np.sqrt(0.05 * 0.95 / 400)).all(), rejected
 
 
-def test_bootstrap_weights_are_copies():
-    rng = np.random.default_rng(0)
-    p, y = rng.standard_normal((2, 25, 3))
-    counts = rng.multinomial(25, np.full(25, 1 / 25), size=20)
-    weighted = squared_clipped_r(p, y, counts.astype(float))
-    for c, row in zip(counts, weighted, strict=True):
-        copies = np.repeat(np.arange(25), c)
-        np.testing.assert_allclose(row, squared_clipped_r(p[copies], y[copies]), rtol=1e-9)
-
-
-def test_squared_clipped_r():
-    y = np.arange(10.0)[:, None]
-    assert squared_clipped_r(-y, y) == 0
-    assert squared_clipped_r(3 * y + 1, y) == pytest.approx(1)
-    assert squared_clipped_r(np.full((10, 1), 0.1), y) == 0
-    # Predictions that a huge penalty shrank are not noise.
-    assert squared_clipped_r(1e-200 * y, y) == pytest.approx(1)
-
-
 def test_given_splits_and_a_fold_too_small():
     model, brain = simulated(n=20)
     ids = model["stimulus"].values.tolist()
@@ -205,9 +189,15 @@ def test_too_few_stimuli_say_how_many_are_needed():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"n_permutations": -1}, "n_permutations is -1"), ({"n_bootstrap": 5}, "n_bootstrap is 5, expected 0")],
+    [
+        ({"n_permutations": -1}, "n_permutations is -1"),
+        ({"n_bootstrap": 5}, "n_bootstrap is 5, expected 0"),
+        ({"protocol": "tuckute"}, "no protocol 'tuckute'; did you mean 'tuckute2023'"),
+        ({"penalty": "share"}, "no penalty 'share'; did you mean 'shared'"),
+        ({"dtype": "float16"}, "no dtype 'float16'"),
+    ],
 )
-def test_draws_out_of_range(options, message):
+def test_options_out_of_range(options, message):
     model, brain = simulated()
     with pytest.raises(MeasureError, match=message):
         component_encoding(model, brain, **options)
@@ -249,3 +239,141 @@ def test_numbers_printed_in_the_readme(shared_data, model):
     assert cells[4].strip() == f"{profile.set_index('target').loc['music', 'value']:.2f}"
     encoding = component_encoding(responses, brain, n_permutations=0, n_bootstrap=0).table.set_index("target")
     assert cells[6].strip() == f"{encoding.loc['music', 'value']:.2f}"
+
+
+@pytest.mark.parametrize("columns", [1, 12, 10_000])
+def test_permutations_are_counted_as_they_come(monkeypatch, columns):
+    """In blocks of any size, the p of the scores of all permutations at once, choice of a layer included."""
+    from brainalign.measures import layer_fits
+    from brainalign.stats import permutation_p
+
+    model, brain = simulated(n=24, widths=(4, 12, 40), n_targets=3, signal=0.3)
+    orders = draw_orders(24, 39, np.random.default_rng(3))
+    positions = [(list(range(0, 24, 2)), list(range(1, 24, 2))), (list(range(12)), list(range(12, 24)))]
+    layers = {"a": slice(0, 4), "b": slice(4, 16), "c": slice(16, None)}
+    bases = {k: decompose_splits(model.values[:, units], positions) for k, units in layers.items()}
+    fits = {k: fit_layer(own, brain.values, positions, orders) for k, own in bases.items()}
+    fits[CHOSEN] = choose_layer(list(fits.values()))
+    medians = {k: np.median(fit.scores, axis=0) for k, fit in fits.items()}
+    monkeypatch.setattr(layer_fits, "COLUMNS", columns)
+    p = layer_fits.permuted_p(
+        bases, {k: m[0] for k, m in medians.items()}, brain.values, positions, orders[1:], layer_fits.Penalties()
+    )
+    for k, m in medians.items():
+        np.testing.assert_allclose(p[k], permutation_p(m[0], m[1:]))
+    assert len({tuple(x) for x in p.values()}) > 1
+
+
+def grouped(n_groups=20, size=3, seed=0, informative=False):
+    """Return a model and a brain that share nothing but the recording a sound was cut from, unless informative."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(n_groups), size)
+    ids = [f"s{i:03d}" for i in range(len(group))]
+    info = {"recording": [f"r{g}" for g in group], "category": [f"c{g % 4}" for g in group]}
+    x = rng.standard_normal((n_groups, 30))[group] + 0.1 * rng.standard_normal((len(group), 30))
+    y = (x[:, :4] if informative else rng.standard_normal((n_groups, 4))[group]) + 0.1 * rng.standard_normal(
+        (len(group), 4)
+    )
+    return make_responses(x, ids, stimulus_info=info), make_responses(y, ids)
+
+
+def test_groups_are_kept_together_outside_and_inside():
+    """Cuts of one recording on both sides let a model that knows nothing score; whole recordings left out do not."""
+    options = {"n_permutations": 0, "n_bootstrap": 0, "n_splits": 5}
+    model, brain = grouped()
+    torn = component_encoding(model, brain, splits="kfold", **options).table["value"]
+    whole = component_encoding(model, brain, splits="grouped-kfold", groups="recording", **options)
+    assert torn.min() > 0.5
+    assert whole.table["value"].max() < 0.25
+    assert "leave-one-recording-out" in whole.settings["penalty"]
+    model, brain = grouped(n_groups=60, informative=True)
+    known = component_encoding(model, brain, splits="grouped-kfold", groups="recording", n_inner_folds=4, **options)
+    assert known.table["value"].min() > 0.9
+
+
+def test_groups_that_splits_would_tear_are_named():
+    model, brain = grouped()
+    with pytest.raises(
+        MeasureError, match=r"\(tuckute2023\) tear 14 groups apart, for instance 'r0'; choose 'grouped-kfold'"
+    ):
+        component_encoding(model, brain, groups="recording", n_permutations=0, n_bootstrap=0)
+    with pytest.raises(MeasureError, match="'recordings'; did you mean 'recording'"):
+        component_encoding(model, brain, splits="grouped-kfold", groups="recordings")
+
+
+@pytest.mark.parametrize("splits", ["leave-one-category-out", "stratified-halves", "stratified-kfold"])
+def test_splits_by_category_take_it_from_either_side(splits):
+    model, brain = grouped(n_groups=24, informative=True)
+    category = model["category"].values
+    one = component_encoding(model, brain, splits=splits, n_splits=4, n_permutations=0, n_bootstrap=0)
+    moved = brain.assign_coords(category=("stimulus", category))
+    other = component_encoding(
+        model.drop_vars("category"), moved, splits=splits, n_splits=4, n_permutations=0, n_bootstrap=0
+    )
+    pd.testing.assert_frame_equal(one.table, other.table)
+    assert one.table["n_splits"].eq(4).all()
+    with pytest.raises(MeasureError, match="neither side has a stimulus coordinate 'category'"):
+        component_encoding(model.drop_vars("category"), brain, splits=splits)
+
+
+def test_one_penalty_for_all_targets_is_drawn_anew_in_each_permutation():
+    model, brain = simulated(n=40, widths=(30,), n_targets=3)
+    orders = draw_orders(40, 4, np.random.default_rng(0))
+    positions = [(list(range(20)), list(range(20, 40)))]
+    at_once = fit_layer(model.values, brain.values, positions, orders, Penalties(per_target=False))
+    for k, order in enumerate(orders):
+        basis = decompose_splits(model.values, positions)[0]
+        y = brain.values[order]
+        fit = ridge_predict(basis, y[:20], share=np.zeros(3, dtype=int))
+        assert len(set(fit.alphas)) == 1
+        np.testing.assert_allclose(at_once.scores[0, k], score(fit.predictions, y[20:]), rtol=1e-8)
+
+
+def test_options_of_the_search_change_little_where_there_is_signal():
+    model, brain = simulated(n=80)
+    values = [
+        component_encoding(model, brain, n_permutations=0, n_bootstrap=0, **options).table["value"].to_numpy()
+        for options in ({}, {"dtype": "float32"}, {"n_inner_folds": 5}, {"penalty": "shared"}, {"device": "cpu"})
+    ]
+    np.testing.assert_allclose(values[4], values[0], rtol=1e-7)
+    for other in values[1:4]:
+        np.testing.assert_allclose(other[:4], values[0][:4], atol=0.05)
+    assert not np.array_equal(values[2], values[0])
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [(slice(0, 12), slice(11, 20), "on both sides"), (slice(0, 12), ["s0", "elsewhere"], "no responses to: elsewhere")],
+)
+def test_given_splits_that_cannot_be(train, test, message):
+    model, brain = simulated(n=20)
+    ids = sorted(model["stimulus"].values.tolist())
+    split = Split(ids[train], ids[test] if isinstance(test, slice) else test)
+    with pytest.raises(MeasureError, match=message):
+        component_encoding(model, brain, splits=[split])
+
+
+def test_intervals_of_many_targets_are_made_in_blocks(monkeypatch):
+    from brainalign.measures import encoding
+
+    model, brain = simulated(n=40, widths=(5,), n_targets=7)
+    at_once = component_encoding(model, brain, n_permutations=0, n_bootstrap=50).table
+    monkeypatch.setattr(encoding, "TARGETS", 3)
+    pd.testing.assert_frame_equal(component_encoding(model, brain, n_permutations=0, n_bootstrap=50).table, at_once)
+
+
+def test_penalties_at_the_edge_are_counted():
+    model, brain = simulated(n=40, widths=(10,), signal=0)
+    splits = make_splits(model["stimulus"].values.tolist(), "tuckute2023")
+    warned = component_encoding(model, brain, n_permutations=0, n_bootstrap=0).warnings
+    count = 0
+    for train, test in splits:
+        x, x_test = (model.sel(stimulus=part).values for part in (train, test))
+        basis = decompose(x, x_test)
+        alphas = ridge_predict(basis, brain.sel(stimulus=train).values).alphas
+        grid = relative_alphas(basis.eigenvalues, len(train))
+        count += np.isclose(alphas[:, None], grid[[0, -1]]).sum()
+    assert 10 < count < 40
+    assert [w.split(" of ")[0] for w in warned] == [f"net: in {count}"]
+    model, brain = simulated(n=120, widths=(20,))
+    assert not component_encoding(model, brain, n_permutations=0, n_bootstrap=0).warnings

@@ -362,3 +362,17 @@ class TestControls:
             load_model("onnx:/drive-me@lab.org/x.onnx?sample_rate=1")
         with pytest.raises(ModelError, match=r"is not of the form NAME"):
             load_model("onnx:x.onnx@random")
+
+
+def test_a_layer_whose_units_lie_otherwise_than_its_layout_cannot_be_ablated():
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tokens = nn.Linear(4, 6)
+
+        def forward(self, waveforms):
+            return self.tokens(waveforms.unfold(1, 4, 4)).flatten(1)
+
+    model = HookedModel(name="tokens", module=Tokens(), sample_rate=8000, layouts={"tokens": "BCFT"})
+    with ablating(model, {"tokens": [0]}) as silenced, pytest.raises(ModelError, match="cannot be ablated"):
+        silenced.module(torch.zeros(2, 16))

@@ -361,3 +361,14 @@ def test_a_measure_may_take_all_models_at_once(tmp_path, monkeypatch):
     assert calls == [(["logmel", "kim2024-cnn@random:0"], "demo-components")]
     assert len(run.results) == 1
     assert list(run.results[0].table["value"]) == [2 * r.sizes["unit"] for r in heard]
+
+
+def test_a_measure_may_be_about_some_of_the_models(tmp_path):
+    tail = GOOD.index("    [[measures]]")
+    text = (
+        GOOD[:tail]
+        + '    [[measures]]\n    name = "rsa"\n    models = ["logmel"]\n    n_permutations = 0\n    n_bootstrap = 0\n'
+    )
+    assert [set(r.table["model"]) for r in compute_recipe(write(tmp_path, text)).results] == [{"logmel"}]
+    with pytest.raises(RecipeError, match="the recipe has no model 'log-mel'; did you mean 'logmel'"):
+        read_recipe(write(tmp_path, text, ('models = ["logmel"]', 'models = ["log-mel"]')))

@@ -7,7 +7,8 @@ from scipy.stats import spearmanr
 
 from brainalign.errors import MeasureError, ResponseError
 from brainalign.measures.rdm import correlation_rdm
-from brainalign.measures.rsa import rsa, weighted_spearman
+from brainalign.measures.rdm_inference import weighted_scores
+from brainalign.measures.rsa import rsa
 from brainalign.responses import make_responses
 
 
@@ -50,7 +51,7 @@ def test_weighted_ranks_are_ranks_of_copies():
     rdms = rdms + rdms.transpose(0, 2, 1)
     pairs = np.triu_indices(n, 1)
     counts = rng.multinomial(n, np.full(n, 1 / n), size=15)
-    weighted = weighted_spearman(rdms[1:, *pairs], rdms[0][pairs], counts.astype(float), block=4)
+    weighted = weighted_scores(rdms[1:, *pairs], rdms[:1, *pairs], counts)[:, :, 0]
     for c, row in zip(counts, weighted, strict=True):
         drawn = np.repeat(np.arange(n), c)
         i, j = np.triu_indices(n, 1)

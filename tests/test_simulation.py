@@ -318,3 +318,13 @@ def test_demo_cannot_be_changed_by_a_caller() -> None:
     before = load_demo_components().arrays["truth"].values.copy()
     load_demo_voxels().arrays["components"].values[:] = 0
     np.testing.assert_array_equal(load_demo_components().arrays["truth"].values, before)
+
+
+def test_regions_surround_the_middle_of_the_patch():
+    units = load_demo_voxels().responses
+    x, y, region = (units[c].values for c in ("x", "y", "region"))
+    distance = np.hypot(x - 20, y - 15)
+    assert set(region) == {"primary", "anterior", "lateral", "posterior"}
+    np.testing.assert_array_equal(region == "primary", distance < 9)
+    assert x[region == "anterior"].min() > 20
+    assert y[region == "posterior"].max() < 15 < y[region == "lateral"].min()

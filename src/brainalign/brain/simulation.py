@@ -158,11 +158,12 @@ def simulate_brain(
     Returns
     -------
     BrainData
-        Responses ``(repetition, stimulus, unit)`` with ``subject``, ``hemisphere``, ``x`` and ``y`` (mm)
-        along ``unit``. Its arrays are the truth: ``components`` (stimulus, component), ``weights``
-        (component, unit), ``noise_sd`` (unit) and ``reliability`` (unit), the correlation that two
-        repetitions are expected to have, s^2 / (s^2 + noise_sd^2) with s^2 the variance of the
-        voxel's noiseless response over stimuli.
+        Responses ``(repetition, stimulus, unit)``; along ``unit`` ``subject``, ``hemisphere``, ``x`` and ``y`` (mm; x
+        from posterior to anterior, y to the side) and ``region`` (the middle of the patch is called primary, what lies
+        around it anterior, lateral and posterior; weights do not depend on it). Its arrays are the truth:
+        ``components`` (stimulus, component), ``weights`` (component, unit), ``noise_sd`` (unit) and ``reliability``
+        (unit), the correlation that two repetitions are expected to have, s^2 / (s^2 + noise_sd^2) with s^2 the
+        variance of the voxel's noiseless response over stimuli.
 
     Raises
     ------
@@ -240,9 +241,18 @@ def _simulate_head(
         "hemisphere": np.where(left, "left", "right"),
         "x": position[:, 0],
         "y": position[:, 1],
+        "region": _region(position),
     }
     units = [f"sub-{subject + 1:02d}_voxel-{v + 1:03d}" for v in range(n_voxels)]
     return units, info, weights, own.uniform(0.7, 1.3, n_voxels)
+
+
+def _region(position: Array) -> NDArray[np.str_]:
+    """Name the part of the patch: primary within 9 mm of its middle, around it sectors of 120 degrees."""
+    x, y = (position - np.asarray(PATCH_MM) / 2).T
+    degrees = np.degrees(np.arctan2(y, x))
+    sector = np.select([np.abs(degrees) < 60, degrees >= 60], ["anterior", "lateral"], "posterior")
+    return np.where(np.hypot(x, y) < 9, "primary", sector)
 
 
 def _smooth_field(position: Array, rng: np.random.Generator) -> Array:

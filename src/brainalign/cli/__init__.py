@@ -124,17 +124,26 @@ def train(
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="A data set, for instance natsound165.")],
+    name: Annotated[str, typer.Argument(help="A data set, for instance natsound165, or a model, for instance yamnet.")],
     source: Annotated[
         Path | None, typer.Option("--from", help="Take the same files from this folder instead of downloading them.")
     ] = None,
 ) -> None:
     """Fetch a public data set, or take it from a folder, and check every file by its digest.
 
-    Example: brainalign fetch natsound165
+    The published arrays of a model (yamnet, musicnn) are converted.
+
+    Examples: brainalign fetch natsound165
+
+    brainalign fetch yamnet --from downloads/yamnet
     """
+    from brainalign.models.weights_files import CONVERTERS, install_weights
     from brainalign.stimuli.fetch import fetch as fetch_files
 
+    if name in CONVERTERS:
+        for path in install_weights(name, source):
+            typer.echo(f"weights: {path}")
+        return
     folder = fetch_files(name, source, progress=True)
     typer.echo(f"{name} is complete in {folder}")
 

@@ -11,30 +11,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from pydantic import Field
 
 from brainalign.brain.data import BrainData
-from brainalign.errors import MeasureError
+from brainalign.errors import MeasureError, did_you_mean, name_some
+from brainalign.measures.layer_fits import CHOSEN, LayerFit, Penalties, Positions, fit_layer, permuted_p, take_better
 from brainalign.measures.resampling import Count, Level, Seed, draw_counts, draw_orders, interval
 from brainalign.measures.result import Result, result_table
-from brainalign.measures.ridge import TIE, decompose, ridge_predict
+from brainalign.measures.ridge import decompose_splits
+from brainalign.measures.scores import score
 from brainalign.measures.splits import Split, make_splits
 from brainalign.responses import Responses, align, average_repetitions, check_responses, units_by_layer
-from brainalign.stats import permutation_p
+
+__all__ = ["CHOSEN", "MINIMUM_STIMULI", "component_encoding"]
 
 Array = NDArray[np.float64]
 Protocol = Literal["brainalign", "tuckute2023"]
+Penalty = Literal["per target", "shared"]
+Precision = Literal["float64", "float32"]
 
-#: Name of the pseudo-layer whose rows report, for each split, the layer that fitted the training part best.
-CHOSEN = "chosen"
 #: Fewer stimuli cannot be split into parts to fit on and parts to correlate on.
 MINIMUM_STIMULI = 8
-#: Columns of targets, permuted ones included, that are held at a time.
-COLUMNS = 16_384
+#: Targets whose resampled scores are held at a time.
+TARGETS = 256
 _PUBLISHED_ALPHAS: Array = np.power(10.0, np.arange(-50, 50))
 
 
@@ -44,7 +48,12 @@ def component_encoding(
     *,
     splits: str | Sequence[Split] = "tuckute2023",
     n_splits: int = 10,
+    groups: str | None = None,
     protocol: Protocol = "brainalign",
+    n_inner_folds: Annotated[int, Field(ge=0)] = 0,
+    penalty: Penalty = "per target",
+    dtype: Precision = "float64",
+    device: str | None = None,
     n_permutations: Count = 1000,
     n_bootstrap: Count = 1000,
     level: Level = 0.95,
@@ -58,15 +67,31 @@ def component_encoding(
         Of a model; each value of the unit coordinate ``layer`` is one set of features (all units, without it).
     brain : BrainData or Responses
         The targets; repetitions are averaged. Stimuli are matched by id.
-    splits : {'tuckute2023', 'kfold'} or sequence of Split
-        Which sounds are fitted and which tested, see :func:`~brainalign.measures.splits.make_splits`.
+    splits : str or sequence of Split
+        Which sounds are fitted and which tested: a name that :func:`~brainalign.measures.splits.make_splits` knows
+        (``tuckute2023``, ``kfold``, ``grouped-kfold``, ``leave-one-category-out``, ``stratified-halves``,
+        ``stratified-kfold``), or the splits themselves.
     n_splits : int
         How many, if `splits` is a name.
+    groups : str, optional
+        Name of a coordinate along ``stimulus``: sounds that share its value (cut from one recording, say) must not
+        be torn apart, neither by the splits, which are checked, nor when a penalty is chosen. Splits that go by
+        category use the coordinate ``category`` otherwise.
     protocol : {'brainalign', 'tuckute2023'}
-        How the penalty is chosen by leave-one-out. ``tuckute2023`` searches 1e-50 to 1e49 as published: for
+        From which penalties the choice is made. ``tuckute2023`` searches 1e-50 to 1e49 as published: for
         targets that cannot be predicted, the penalties above about 1e12 tie to rounding, so that rounding
         decides the score. ``brainalign`` searches 16 penalties from 1e-9 to 1e6 times the mean eigenvalue of X
         X'.
+    n_inner_folds : int
+        Folds of the training sounds by which a penalty (and a layer) is chosen; 0 leaves out one sound, or one of the
+        `groups`, at a time.
+    penalty : {'per target', 'shared'}
+        One penalty for each target, or one for all.
+    dtype : {'float64', 'float32'}
+        Precision in which penalties are searched; single is about twice as fast and may choose another of two
+        penalties whose errors differ by less than 1e-5 of themselves.
+    device : str, optional
+        A torch device for that search, such as ``"cuda"``.
     n_permutations : int
         Permutations of stimulus labels for the p; each repeats all fits. 0 leaves p empty.
     n_bootstrap : int
@@ -83,7 +108,7 @@ def component_encoding(
         corrected for noise. The interval (BCa bootstrap over test stimuli, with the fits held fixed) says how
         far the score depends on which sounds were tested. p: share of label permutations that reach the score,
         layer choice included for ``chosen``; it is the test's one-sided alternative that the layer predicts at
-        all. For layer ``chosen``, each split and target uses the layer of least leave-one-out error on the
+        all. For layer ``chosen``, each split and target uses the layer of least left-out error on the
         training sounds. Arrays: ``observed`` (stimulus, target), ``predictions`` (layer, stimulus, target; mean
         over the splits that tested the sound), ``scores`` (layer, split, target).
 
@@ -92,38 +117,55 @@ def component_encoding(
     ResponseError
         If the stimuli of both sides differ, or values are missing.
     MeasureError
-        If the splits are impossible, or a target is constant.
+        If the splits are impossible or tear groups apart, or a target is constant.
     """
     targets = average_repetitions(brain.responses if isinstance(brain, BrainData) else brain)
     targets, responses = align(targets, average_repetitions(responses))
     check_responses(targets, allow_constant=True)
     check_responses(responses, allow_constant=True)
     _refuse_constant(targets)
+    for what, given, known in (
+        ("protocol", protocol, get_args(Protocol)),
+        ("penalty", penalty, get_args(Penalty)),
+        ("dtype", dtype, get_args(Precision)),
+    ):
+        if given not in known:
+            raise MeasureError(f"no {what} {given!r}; {did_you_mean(given, known)}")
     ids = [str(s) for s in targets["stimulus"].values]
-    parts = make_splits(ids, splits, n_splits=n_splits, seed=seed) if isinstance(splits, str) else list(splits)
-    if protocol not in ("brainalign", "tuckute2023"):
-        raise MeasureError(f"no protocol {protocol!r}; known: 'brainalign', 'tuckute2023'")
-    alphas = _PUBLISHED_ALPHAS if protocol == "tuckute2023" else None
+    labels = None if groups is None else _labels(groups, targets, responses)
+    parts = _make_parts(splits, ids, n_splits, seed, labels, targets, responses)
     index = {s: i for i, s in enumerate(ids)}
     positions = [([index[s] for s in p.train], [index[s] for s in p.test]) for p in parts]
+    penalties = Penalties(
+        alphas=_PUBLISHED_ALPHAS if protocol == "tuckute2023" else None,
+        folds=_inner_folds(parts, n_inner_folds, seed, labels),
+        per_target=penalty == "per target",
+        dtype=dtype,
+        device=device,
+    )
     rng = np.random.default_rng(seed)
     orders = draw_orders(len(ids), n_permutations, rng)
     counts = draw_counts(len(ids), n_bootstrap, rng)
     y = np.asarray(targets.values, dtype=np.float64)
-    fits = {
-        layer: fit_layer(responses.values[:, units], y, positions, orders, alphas)
+    bases = {
+        layer: decompose_splits(responses.values[:, units], positions)
         for layer, units in units_by_layer(responses).items()
     }
-    if len(fits) > 1:
-        fits[CHOSEN] = choose_layer(list(fits.values()))
+    estimates, chosen = {}, None
+    for layer, own in bases.items():
+        fit = fit_layer(own, y, positions, orders[:1], penalties)
+        estimates[layer] = _estimate(fit, y, positions, counts, level)
+        if chosen is not None:
+            take_better(chosen, fit)
+        elif len(bases) > 1:
+            chosen = fit
+    if chosen is not None:
+        estimates[CHOSEN] = _estimate(chosen, y, positions, counts, level)
+    p = permuted_p(bases, {k: e.values for k, e in estimates.items()}, y, positions, orders[1:], penalties)
     names = [str(t) for t in targets["unit"].values]
     rows = []
-    for layer, fit in fits.items():
-        values = np.median(fit.scores[:, 0], axis=0)
-        low, high, notes = interval(values, counts, partial(_resampled, fit, y, positions), level)
+    for layer, estimate in estimates.items():
         for t, target in enumerate(names):
-            value = float(values[t])
-            null = np.median(fit.scores[:, 1:, t], axis=0)
             rows.append(
                 {
                     "measure": "component-encoding",
@@ -132,14 +174,14 @@ def component_encoding(
                     "brain": targets.attrs.get("source", ""),
                     "target": target,
                     "statistic": "r2",
-                    "value": value,
-                    "ci_low": low[t],
-                    "ci_high": high[t],
-                    "p": permutation_p(value, null, alternative="greater") if n_permutations else np.nan,
-                    "effect_size": value,
+                    "value": estimate.values[t],
+                    "ci_low": estimate.low[t],
+                    "ci_high": estimate.high[t],
+                    "p": p[layer][t],
+                    "effect_size": estimate.values[t],
                     "n": len(ids),
                     "n_of": "stimuli",
-                    "note": notes[t],
+                    "note": estimate.notes[t],
                     "n_splits": len(parts),
                     "n_train": len(parts[0].train),
                     "n_test": len(parts[0].test),
@@ -148,11 +190,12 @@ def component_encoding(
     return Result(
         measure="component-encoding",
         table=result_table(rows),
-        arrays=_arrays(fits, targets, positions),
+        arrays=_arrays(estimates, targets),
         settings={
             "protocol": protocol,
             "splits": splits if isinstance(splits, str) else "given",
             "n_splits": len(parts),
+            "groups": groups or "",
             "n_permutations": n_permutations,
             "n_bootstrap": n_bootstrap,
             "level": level,
@@ -160,148 +203,110 @@ def component_encoding(
             "score": "squared Pearson r on test stimuli, negative r as 0, median over splits, no noise correction",
             "test": "one-sided permutation of stimulus labels, all fits repeated",
             "interval": "BCa bootstrap over test stimuli, fits held fixed",
-            "layer_choice": "least leave-one-out error on the training stimuli of each split, for each target",
+            "penalty": f"{penalty}, by {_left_out(n_inner_folds, groups)} error on the training stimuli, {dtype}",
+            "layer_choice": f"least {_left_out(n_inner_folds, groups)} error on the training stimuli of each split, "
+            "for each target",
         },
-        warnings=_edge_warnings(fits, responses.attrs.get("source", "")),
+        warnings=_edge_warnings(estimates, responses.attrs.get("source", "")),
     )
+
+
+def _labels(coordinate: str, *sides: Responses) -> dict[str, str]:
+    """Return the value of a coordinate for each stimulus, from the first side that has it."""
+    for side in sides:
+        if coordinate in side.coords and side[coordinate].dims == ("stimulus",):
+            values = zip(side["stimulus"].values, side[coordinate].values, strict=True)
+            return {str(stimulus): str(value) for stimulus, value in values}
+    there = [str(name) for side in sides for name, c in side.coords.items() if c.dims == ("stimulus",)]
+    raise MeasureError(f"neither side has a stimulus coordinate {coordinate!r}; {did_you_mean(coordinate, set(there))}")
+
+
+def _make_parts(
+    splits: str | Sequence[Split],
+    ids: list[str],
+    n_splits: int,
+    seed: int,
+    groups: dict[str, str] | None,
+    *sides: Responses,
+) -> list[Split]:
+    if isinstance(splits, str):
+        labels = groups if splits == "grouped-kfold" else None
+        if splits.startswith(("stratified", "leave-one-category")):
+            labels = _labels("category", *sides)
+        parts = make_splits(ids, splits, n_splits=n_splits, seed=seed, labels=labels)
+    else:
+        parts = [Split(list(p.train), list(p.test)) for p in splits]
+    known = set(ids)
+    for train, test in parts:
+        unknown = [s for s in (*train, *test) if s not in known]
+        if unknown:
+            raise MeasureError(f"the splits name stimuli that there are no responses to: {name_some(unknown)}")
+        both = set(train) & set(test)
+        if both:
+            raise MeasureError(f"a split has {name_some(sorted(both))} on both sides")
+        torn = {groups[s] for s in train} & {groups[s] for s in test} if groups else set()
+        if torn:
+            raise MeasureError(
+                f"the splits ({splits if isinstance(splits, str) else 'given'}) tear {len(torn)} groups apart, for "
+                f"instance {min(torn)!r}; choose 'grouped-kfold'"
+            )
+    return parts
+
+
+def _inner_folds(
+    parts: Sequence[Split], n_folds: int, seed: int, groups: dict[str, str] | None
+) -> list[NDArray[np.generic]] | None:
+    """Return, for each split, the inner fold of each training stimulus; nothing for plain leave-one-out."""
+    if n_folds == 0:
+        return None if groups is None else [np.array([groups[s] for s in part.train]) for part in parts]
+    name = "kfold" if groups is None else "grouped-kfold"
+    folds = []
+    for part in parts:
+        inner = make_splits(part.train, name, n_splits=n_folds, seed=seed, labels=groups)
+        number = {s: k for k, split in enumerate(inner) for s in split.test}
+        folds.append(np.array([number[s] for s in part.train]))
+    return folds
+
+
+def _left_out(n_inner_folds: int, groups: str | None) -> str:
+    if n_inner_folds:
+        return f"{n_inner_folds}-fold" + (f" (whole {groups})" if groups else "")
+    return f"leave-one-{groups or 'out'}" + ("-out" if groups else "")
 
 
 @dataclass(frozen=True)
-class LayerFit:
-    """Fits of all targets from one layer.
+class _Estimate:
+    """What is kept of the fits of a layer: of targets (n_targets,) and of splits (n_splits, n_targets)."""
 
-    Attributes
-    ----------
-    predictions : list of ndarray, each of shape (n_test, n_targets)
-        For each split the predictions of its test stimuli, relative to the training mean.
-    scores : ndarray, shape (n_splits, n_orders, n_targets)
-        Squared clipped correlations; order 0 is the measured one, the others are permuted.
-    loo_r2 : ndarray, shape (n_splits, n_orders, n_targets)
-        Leave-one-out score on the training stimuli.
-    at_edge : ndarray of bool, shape (n_splits, n_targets)
-        Whether the chosen penalty ends the grid.
-    """
-
-    predictions: list[Array]
+    values: Array
+    low: Array
+    high: Array
+    notes: list[str]
     scores: Array
-    loo_r2: Array
     at_edge: NDArray[np.bool_]
+    #: Mean over the splits that tested a stimulus, (n_stimuli, n_targets).
+    predictions: Array
 
 
-def fit_layer(
-    features: NDArray[np.floating],
-    targets: Array,
-    positions: Sequence[tuple[list[int], list[int]]],
-    orders: NDArray[np.intp],
-    alphas: Array | None = None,
-) -> LayerFit:
-    """Fit and score all targets, in the measured order of stimuli and in permuted ones.
-
-    Permuted targets are further columns of the same regression: one decomposition serves them all.
-
-    Parameters
-    ----------
-    features : ndarray, shape (n_stimuli, n_features)
-        Activations of a layer.
-    targets : ndarray, shape (n_stimuli, n_targets)
-        Components or voxels.
-    positions : sequence of (train, test)
-        Row numbers of each split.
-    orders : ndarray of int, shape (n_orders, n_stimuli)
-        Row orders of the targets; the first is the measured one.
-    alphas : ndarray, optional
-        Penalties; relative ones if not given.
-
-    Returns
-    -------
-    LayerFit
-        Scores of every split.
-    """
-    n_targets, n_orders = targets.shape[1], len(orders)
-    shape = (len(positions), n_orders, n_targets)
-    scores, loo_r2 = np.empty(shape), np.empty(shape)
-    at_edge = np.empty((len(positions), n_targets), dtype=bool)
-    predictions = []
-    step = max(1, COLUMNS // n_targets)
-    for s, (train, test) in enumerate(positions):
-        decomposition = decompose(features[train], features[test])
-        for start in range(0, n_orders, step):
-            block = slice(start, start + step)
-            shuffled = targets[orders[block].T].reshape(len(targets), -1)
-            y = shuffled[train]
-            # The mean of a column is taken by itself, see ridge_predict.
-            y_mean = np.ascontiguousarray(y.T).mean(axis=1)
-            fit = ridge_predict(decomposition, y - y_mean, alphas)
-            scores[s, block] = squared_clipped_r(fit.predictions, shuffled[test] - y_mean).reshape(-1, n_targets)
-            loo_r2[s, block] = fit.loo_r2.reshape(-1, n_targets)
-            if start == 0:
-                at_edge[s] = fit.at_edge[:n_targets]
-                predictions.append(fit.predictions[:, :n_targets])
-    return LayerFit(predictions, scores, loo_r2, at_edge)
+def _estimate(fit: LayerFit, y: Array, positions: Positions, counts: NDArray[np.int64], level: float) -> _Estimate:
+    scores = fit.scores[:, 0]
+    values = np.asarray(np.median(scores, axis=0))
+    blocks = [slice(start, start + TARGETS) for start in range(0, y.shape[1], TARGETS)]
+    limits = [interval(values[b], counts, partial(_resampled, fit, y, positions, b), level) for b in blocks]
+    low, high = (np.concatenate([limit[k] for limit in limits]) for k in (0, 1))
+    n_tested, predictions = np.zeros(len(y)), np.zeros(y.shape)
+    for predicted, (train, test) in zip(fit.predictions, positions, strict=True):
+        n_tested[list(test)] += 1
+        predictions[list(test)] += predicted + y[list(train)].mean(axis=0)
+    predictions /= np.where(n_tested > 0, n_tested, np.nan)[:, None]
+    notes = [note for limit in limits for note in limit[2]]
+    return _Estimate(values, low, high, notes, scores.copy(), fit.at_edge.copy(), predictions)
 
 
-def choose_layer(fits: Sequence[LayerFit]) -> LayerFit:
-    """Take, for each split, order and target, the layer of highest leave-one-out score on the training stimuli.
-
-    Parameters
-    ----------
-    fits : sequence of LayerFit
-        One per layer, in order of depth; of equal layers the first is taken.
-
-    Returns
-    -------
-    LayerFit
-        As if of one layer.
-    """
-    loo = np.stack([np.nan_to_num(f.loo_r2, nan=-np.inf) for f in fits])
-    best = (loo >= loo.max(axis=0) - TIE).argmax(axis=0)[None]
-    scores, loo_r2 = (
-        np.take_along_axis(np.stack([getattr(f, name) for f in fits]), best, axis=0)[0] for name in ("scores", "loo_r2")
-    )
-    at_edge = np.take_along_axis(np.stack([f.at_edge for f in fits]), best[:, :, 0], axis=0)[0]
-    predictions = [
-        np.take_along_axis(np.stack([f.predictions[s] for f in fits]), best[:, s, 0][:, None], axis=0)[0]
-        for s in range(len(best[0]))
-    ]
-    return LayerFit(predictions, scores, loo_r2, at_edge)
-
-
-def squared_clipped_r(predictions: Array, observed: Array, weights: Array | None = None) -> Array:
-    """Return the squared correlation of columns, negative and undefined correlations counting as 0.
-
-    Parameters
-    ----------
-    predictions, observed : ndarray, shape (n_stimuli, n_targets)
-        What is correlated.
-    weights : ndarray, shape (n_resamples, n_stimuli), optional
-        Weights of the stimuli, for instance how often a bootstrap drew them.
-
-    Returns
-    -------
-    ndarray, shape (n_targets,) or (n_resamples, n_targets)
-        Between 0 and 1.
-    """
-    w = np.ones((1, len(predictions))) if weights is None else weights
-    # A prediction that is the same for all stimuli has no correlation; centred by its mean it would be rounding noise.
-    constant = np.ptp(predictions, axis=0) == 0
-    # Moments about the plain mean lose no digits where predictions are large against their spread; unit scale avoids
-    # underflow where a penalty has shrunk them to nothing.
-    p, q = predictions - predictions.mean(axis=0), observed - observed.mean(axis=0)
-    p = p / np.where(constant, 1, np.abs(p).max(axis=0))
-    total = w.sum(axis=1, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        p_mean, q_mean = w @ p / total, w @ q / total
-        covariance = w @ (p * q) / total - p_mean * q_mean
-        variances = (w @ p**2 / total - p_mean**2) * (w @ q**2 / total - q_mean**2)
-        r = covariance / np.sqrt(variances)
-    r = np.where(np.isfinite(r) & ~constant, r, 0).clip(0, 1) ** 2
-    return r[0] if weights is None else r
-
-
-def _resampled(fit: LayerFit, y: Array, positions: Sequence[tuple[list[int], list[int]]], weights: Array) -> Array:
+def _resampled(fit: LayerFit, y: Array, positions: Positions, block: slice, weights: Array) -> Array:
     """Return the median score under weights of the stimuli: (n_resamples, n_targets)."""
     scores = [
-        squared_clipped_r(predicted, y[test], weights[:, test])
+        score(predicted[:, block], y[list(test), block], weights=weights[:, list(test)])
         for predicted, (_, test) in zip(fit.predictions, positions, strict=True)
     ]
     return np.asarray(np.median(scores, axis=0))
@@ -318,42 +323,32 @@ def _refuse_constant(targets: Responses) -> None:
         )
 
 
-def _arrays(
-    fits: dict[str, LayerFit], targets: Responses, positions: Sequence[tuple[list[int], list[int]]]
-) -> dict[str, xr.DataArray]:
+def _arrays(estimates: dict[str, _Estimate], targets: Responses) -> dict[str, xr.DataArray]:
     """Collect what lies behind the scores, labelled."""
-    n_stimuli, n_targets = targets.shape
-    n_tested = np.zeros(n_stimuli)
-    for _, test in positions:
-        n_tested[test] += 1
-    predictions = np.zeros((len(fits), n_stimuli, n_targets))
-    for k, fit in enumerate(fits.values()):
-        for predicted, (train, test) in zip(fit.predictions, positions, strict=True):
-            predictions[k, test] += predicted + targets.values[train].mean(axis=0)
-    with np.errstate(invalid="ignore"):
-        predictions /= np.where(n_tested > 0, n_tested, np.nan)[:, None]
-    names = targets["unit"].values
+    names, layers = targets["unit"].values, list(estimates)
     along: dict[str, Any] = {"stimulus": targets["stimulus"].values}
     if "category" in targets.coords:
         along["category"] = ("stimulus", targets["category"].values)
     return {
         "observed": xr.DataArray(targets.values, dims=("stimulus", "target"), coords={**along, "target": names}),
         "predictions": xr.DataArray(
-            predictions, dims=("layer", "stimulus", "target"), coords={**along, "layer": list(fits), "target": names}
+            np.stack([e.predictions for e in estimates.values()]),
+            dims=("layer", "stimulus", "target"),
+            coords={**along, "layer": layers, "target": names},
         ),
         "scores": xr.DataArray(
-            np.stack([f.scores[:, 0] for f in fits.values()]),
+            np.stack([e.scores for e in estimates.values()]),
             dims=("layer", "split", "target"),
-            coords={"layer": list(fits), "target": names},
+            coords={"layer": layers, "target": names},
         ),
     }
 
 
-def _edge_warnings(fits: dict[str, LayerFit], source: str) -> list[str]:
-    at_edge = np.concatenate([f.at_edge.ravel() for name, f in fits.items() if name != CHOSEN])
+def _edge_warnings(estimates: dict[str, _Estimate], source: str) -> list[str]:
+    at_edge = np.concatenate([e.at_edge.ravel() for name, e in estimates.items() if name != CHOSEN])
     if not at_edge.any():
         return []
     return [
         f"{source}: in {int(at_edge.sum())} of {at_edge.size} fits the penalty is the first or last of the grid; "
-        f"at the upper end a target cannot be predicted at all"
+        f"at the upper end a target cannot be predicted at all, at the lower one the fit is all but unpenalised"
     ]

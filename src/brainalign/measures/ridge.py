@@ -1,93 +1,52 @@
-"""Ridge regression for many targets: one decomposition, every alpha, exact leave-one-out.
+"""Ridge regression for many targets: one decomposition, every alpha, left-out errors in closed form.
 
-With centred features X (n x p), their left singular vectors U and squared singular values l, the fitted values
-for a centred target y are U diag(l / (l + alpha)) U'y. Leaving stimulus i out of the fit, intercept included,
-gives the residual c_i / d_i with
-
-    c = y_perp + U diag(v) U'y,    d = 1 - 1/n - sum_k U_ik^2 (1 - v_k),    v = alpha / (l + alpha),
-
-y_perp being what X cannot reach. Nothing here divides by alpha, so it holds down to the interpolating fit of
-more features than stimuli (p > n), where both c and d go to zero together.
+Features are decomposed once (:mod:`brainalign.measures.ridge_basis`); every penalty and target works in that basis.
+Each target takes the penalty of least leave-one-out error, or of least error over given folds
+(:mod:`brainalign.measures.ridge_errors`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from brainalign.errors import MeasureError
+from brainalign.measures.ridge_basis import (
+    FEATURE_BLOCK,
+    Decomposition,
+    decompose,
+    decompose_gram,
+    decompose_splits,
+    gram_matrix,
+)
+from brainalign.measures.ridge_errors import kfold_errors, leave_one_out_errors
+
+__all__ = [
+    "TIE",
+    "Decomposition",
+    "RidgeFit",
+    "decompose",
+    "decompose_gram",
+    "decompose_splits",
+    "gram_matrix",
+    "kfold_errors",
+    "leave_one_out_errors",
+    "relative_alphas",
+    "ridge_coefficients",
+    "ridge_predict",
+]
 
 Array = NDArray[np.float64]
 
-#: Leave-one-out errors that differ by less, relatively, are equal but for rounding.
+#: Left-out errors that differ by less, relatively, are equal but for rounding.
 TIE = 1e-12
-
-
-@dataclass(frozen=True)
-class Decomposition:
-    """Centred training features in the basis of their left singular vectors.
-
-    Attributes
-    ----------
-    mean : ndarray, shape (n_features,)
-        Training mean.
-    basis : ndarray, shape (n_train, rank)
-        Left singular vectors U; orthogonal to the constant.
-    eigenvalues : ndarray, shape (rank,)
-        Squared singular values, all positive.
-    projection : ndarray, shape (n_test, rank)
-        X_test X_train' U: what predictions are made of.
-    """
-
-    mean: Array
-    basis: Array
-    eigenvalues: Array
-    projection: Array
-
-    @property
-    def spans_all(self) -> bool:
-        """Whether the features can reach every centred target."""
-        return bool(self.basis.shape[1] == self.basis.shape[0] - 1)
-
-
-def decompose(train: NDArray[np.floating], test: NDArray[np.floating]) -> Decomposition:
-    """Centre features by their training mean and decompose them, from the smaller side.
-
-    Parameters
-    ----------
-    train : ndarray, shape (n_train, n_features)
-        Training features.
-    test : ndarray, shape (n_test, n_features)
-        Test features.
-
-    Returns
-    -------
-    Decomposition
-        In double precision.
-
-    Raises
-    ------
-    MeasureError
-        If the features do not differ between training stimuli.
-    """
-    mean = train.mean(axis=0, dtype=np.float64)
-    x, x_test = train - mean, test - mean
-    n, p = x.shape
-    if p < n:
-        basis, singular, right = np.linalg.svd(x, full_matrices=False)
-        eigenvalues = singular**2
-        projection = x_test @ right.T * singular
-    else:
-        eigenvalues, basis = np.linalg.eigh(x @ x.T)
-        projection = (x_test @ x.T) @ basis
-    # Centring takes one dimension away when p >= n; its eigenvalue is zero but for rounding.
-    threshold = eigenvalues.max(initial=0.0) * n * np.finfo(float).eps
-    keep = eigenvalues > threshold
-    if not keep.any():
-        raise MeasureError("the features do not differ between the training stimuli: nothing can be predicted")
-    return Decomposition(mean, basis[:, keep], eigenvalues[keep], projection[:, keep])
+#: The same for products in single precision.
+TIE_SINGLE = 1e-5
+#: Targets that are predicted at a time.
+PREDICTED = 1024
 
 
 def relative_alphas(eigenvalues: Array, n_train: int) -> Array:
@@ -111,45 +70,9 @@ def relative_alphas(eigenvalues: Array, n_train: int) -> Array:
     return np.asarray(eigenvalues.sum() / n_train * np.logspace(-9, 6, 16))
 
 
-def leave_one_out_errors(decomposition: Decomposition, targets: Array, alphas: Array) -> Array:
-    """Return the mean squared leave-one-out error of each target and alpha.
-
-    Parameters
-    ----------
-    decomposition : Decomposition
-        Of the training features.
-    targets : ndarray, shape (n_train, n_targets)
-        Training targets, centred.
-    alphas : ndarray, shape (n_alphas,)
-        Penalties.
-
-    Returns
-    -------
-    ndarray, shape (n_alphas, n_targets)
-        Errors in squared units of the targets.
-    """
-    u = decomposition.basis
-    n = len(u)
-    coordinates = u.T @ targets
-    squares = u**2
-    errors = np.empty((len(alphas), targets.shape[1]))
-    if decomposition.spans_all:
-        unreached, beyond = np.zeros(1), np.zeros(n)
-    else:
-        unreached, beyond = targets - u @ coordinates, 1 - 1 / n - squares.sum(axis=1)
-    for i, alpha in enumerate(alphas):
-        v = alpha / (decomposition.eigenvalues + alpha)
-        # Both c and d are scaled by 1/max(v), so that tiny penalties do not underflow.
-        v_scale = 1 / v.max() if decomposition.spans_all else 1.0
-        v = v * v_scale
-        left_out = (unreached + u @ (v[:, None] * coordinates)) / (beyond + squares @ v)[:, None]
-        errors[i] = np.einsum("ij,ij->j", left_out, left_out) / n
-    return errors
-
-
 @dataclass(frozen=True)
 class RidgeFit:
-    """Predictions of one fit, the penalties that leave-one-out chose, and their error.
+    """Predictions of one fit, the penalties that left-out errors chose, and their error.
 
     Attributes
     ----------
@@ -158,7 +81,8 @@ class RidgeFit:
     alphas : ndarray, shape (n_targets,)
         The penalty of each target; of equal ones the largest.
     loo_r2 : ndarray, shape (n_targets,)
-        1 - leave-one-out error / variance, on the training stimuli; NaN for a target that is constant there.
+        1 - leave-one-out error (with `folds`: error of the folds left out) / variance, on the training stimuli; NaN
+        for a target that is constant there.
     at_edge : ndarray of bool, shape (n_targets,)
         Whether the penalty is the first or last of the grid.
     """
@@ -170,9 +94,17 @@ class RidgeFit:
 
 
 def ridge_predict(
-    decomposition: Decomposition, train_targets: Array, alphas: Array | None = None, block: int = 4096
+    decomposition: Decomposition,
+    train_targets: NDArray[np.floating],
+    alphas: Array | None = None,
+    block: int = 8192,
+    *,
+    folds: NDArray[np.generic] | None = None,
+    share: NDArray[np.intp] | None = None,
+    dtype: DTypeLike = np.float64,
+    device: str | None = None,
 ) -> RidgeFit:
-    """Fit ridge regression with an intercept and predict, each target with the penalty of least leave-one-out error.
+    """Fit ridge regression with an intercept and predict, each target with the penalty of least left-out error.
 
     Parameters
     ----------
@@ -181,34 +113,108 @@ def ridge_predict(
     train_targets : ndarray, shape (n_train, n_targets)
         Training targets.
     alphas : ndarray, shape (n_alphas,), optional
-        Penalties; :func:`relative_alphas` if not given.
+        Penalties, positive; :func:`relative_alphas` if not given.
     block : int
-        Targets that are worked on at a time.
+        Targets that are worked on at a time; the result does not depend on it but for rounding.
+    folds : ndarray, shape (n_train,), optional
+        Labels: training stimuli of one label are left out together (inner K-fold, or groups that must not be torn
+        apart). Leave-one-out if not given.
+    share : ndarray of int, shape (n_targets,), optional
+        Targets of the same number share one penalty, that of least mean over them of error / variance; zeros give one
+        penalty for all. Each target has its own if not given.
+    dtype : {float64, float32}
+        Precision of the products by which penalties are chosen; predictions are always made in double precision. In
+        single precision errors that differ by less than 1e-5 of themselves count as equal.
+    device : str, optional
+        A torch device (``"cuda"``) for these products.
 
     Returns
     -------
     RidgeFit
         Predictions and how they came about.
+
+    Raises
+    ------
+    MeasureError
+        If a penalty is not positive, or the folds are impossible.
     """
     if alphas is None:
         alphas = relative_alphas(decomposition.eigenvalues, len(decomposition.basis))
     # From large to small, so that among equal errors the largest penalty is taken.
     descending = np.sort(np.asarray(alphas, dtype=np.float64))[::-1]
+    if descending.size == 0 or not (np.isfinite(descending) & (descending > 0)).all():
+        raise MeasureError(f"penalties must be positive and finite, found {np.asarray(alphas).tolist()}")
+    left_out = leave_one_out_errors if folds is None else partial(kfold_errors, folds=np.asarray(folds))
     # Each column is summed by itself: its mean then does not depend on the columns beside it, down to rounding.
-    mean = np.ascontiguousarray(train_targets.T).mean(axis=1)
-    n_targets = train_targets.shape[1]
+    mean = np.ascontiguousarray(train_targets.T, dtype=np.float64).mean(axis=1)
+    centred = train_targets - mean
+    variance = np.where(
+        (train_targets == train_targets[0]).all(axis=0), np.nan, np.einsum("ij,ij->j", centred, centred)
+    )
+    variance /= len(centred)
+    n_targets = centred.shape[1]
+    blocks = [slice(start, start + block) for start in range(0, n_targets, block)]
+    errors = np.concatenate(
+        [left_out(decomposition, centred[:, part], descending, dtype=dtype, device=device) for part in blocks], axis=1
+    )
+    tie = TIE if np.dtype(dtype) == np.float64 else TIE_SINGLE
+    if share is None:
+        chosen = _least(errors, tie)
+    else:
+        # A constant target, of which any penalty makes the same, has no vote.
+        votes = [np.bincount(share, weights=row) for row in np.nan_to_num(errors / variance, nan=0.0)]
+        chosen = _least(np.stack(votes), tie)[share]
     predictions = np.empty((len(decomposition.projection), n_targets))
-    chosen, error = np.empty(n_targets, dtype=int), np.empty(n_targets)
-    for start in range(0, n_targets, block):
-        part = slice(start, start + block)
-        centred = train_targets[:, part] - mean[part]
-        errors = leave_one_out_errors(decomposition, centred, descending)
-        error[part] = errors.min(axis=0)
-        chosen[part] = (errors <= error[part] * (1 + TIE)).argmax(axis=0)
-        coordinates = decomposition.basis.T @ centred
-        shrunk = coordinates / (decomposition.eigenvalues[:, None] + descending[chosen[part]])
+    for start in range(0, n_targets, PREDICTED):
+        part = slice(start, start + PREDICTED)
+        shrunk = _shrunk(decomposition, centred[:, part], descending[chosen[part]])
         predictions[:, part] = decomposition.projection @ shrunk + mean[part]
-    variance = train_targets.var(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        loo_r2 = np.where(variance > 0, 1 - error / variance, np.nan)
+    loo_r2 = 1 - np.take_along_axis(errors, chosen[None], axis=0)[0] / variance
     return RidgeFit(predictions, descending[chosen], loo_r2, (chosen == 0) | (chosen == len(descending) - 1))
+
+
+def ridge_coefficients(
+    decomposition: Decomposition, train: NDArray[np.floating], train_targets: NDArray[np.floating], alphas: Array
+) -> tuple[Array, Array]:
+    """Return the weights of the features, for penalties that are known.
+
+    Predictions do not need them; of many features and targets they are large.
+
+    Parameters
+    ----------
+    decomposition : Decomposition
+        Of the features, see :func:`decompose`.
+    train : ndarray, shape (n_train, n_features)
+        The training features that were decomposed.
+    train_targets : ndarray, shape (n_train, n_targets)
+        Training targets.
+    alphas : ndarray, shape (n_targets,)
+        The penalty of each target, as in :class:`RidgeFit`.
+
+    Returns
+    -------
+    coefficients : ndarray, shape (n_features, n_targets)
+        In units of the targets per unit of the features.
+    intercepts : ndarray, shape (n_targets,)
+        ``features @ coefficients + intercepts`` predicts.
+    """
+    mean = train_targets.mean(axis=0, dtype=np.float64)
+    weights = decomposition.basis @ _shrunk(decomposition, train_targets - mean, alphas)
+    feature_mean = train.mean(axis=0, dtype=np.float64)
+    coefficients = np.empty((train.shape[1], len(mean)))
+    for start in range(0, train.shape[1], FEATURE_BLOCK):
+        part = slice(start, start + FEATURE_BLOCK)
+        coefficients[part] = (train[:, part] - feature_mean[part]).T @ weights
+    return coefficients, mean - feature_mean @ coefficients
+
+
+def _least(errors: Array, tie: float) -> NDArray[np.intp]:
+    """Return the first row whose error is the least of its column but for rounding."""
+    return np.asarray((errors <= errors.min(axis=0) * (1 + tie)).argmax(axis=0))
+
+
+def _shrunk(decomposition: Decomposition, centred: Array, alphas: Array) -> Array:
+    """Return U'y / (l + alpha), each target with its penalty."""
+    shrunk = decomposition.basis.T @ centred
+    shrunk /= decomposition.eigenvalues[:, None] + alphas
+    return shrunk

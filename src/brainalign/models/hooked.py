@@ -355,6 +355,11 @@ def ablating(model: HookedModel, units: Mapping[str, Sequence[int]]) -> Iterator
 def _silenced(model: HookedModel, layer: str, values: Tensor, silent: Sequence[int]) -> Tensor:
     """Return what a submodule gave with units set to 0."""
     layout, batch = model.layouts[layer], model.batch_axes.get(layer, 0)
+    if values.ndim != len(layout):
+        raise ModelError(
+            f"layer {layer!r} of {model.name!r} cannot be ablated: the network's own output has shape "
+            f"{tuple(values.shape)}, in which units do not lie as in the layout {layout!r}"
+        )
     shape = [n for axis, n in zip(layout, values.movedim(batch, 0).shape, strict=True) if axis not in "BT"]
     mask = torch.zeros(math.prod(shape), dtype=torch.bool, device=values.device)
     wrong = [i for i in silent if not 0 <= i < len(mask)]

@@ -14,7 +14,7 @@ def class_labels(model: AudioModel) -> tuple[str, ...]:
     Parameters
     ----------
     model : AudioModel
-        A model. Those of a trained network that ships stand on the card beside its weights.
+        A model. Those of a trained network that ships stand on the card beside its weights; a tagger carries them.
 
     Returns
     -------
@@ -27,6 +27,8 @@ def class_labels(model: AudioModel) -> tuple[str, ...]:
     ModelError
         If the card lists no labels.
     """
+    if names := getattr(model, "class_names", ()):
+        return tuple(names)
     from brainalign.models.kim2024 import trained_networks
 
     family, _, variant = model.name.partition(":")

@@ -194,14 +194,15 @@ def _measure_all(
 
     tasks: list[tuple[MeasurePart, dict[str, Any]]] = []
     shared = {"brain": brain, "stimuli": stimuli}
-    together = {own.model.name: own.responses for own in heard}
     for part in plan.measures:
         needs = GIVEN & set(inspect.signature(MEASURES.get(part.name)).parameters)
+        asked = [own for own in heard if part.models is None or own.model.name in part.models]
         if "all_responses" in needs:
+            together = {own.model.name: own.responses for own in asked}
             offers: list[dict[str, Any]] = [{**shared, "all_responses": together}]
         else:
-            offers = [{**shared, **vars(own)} for own in heard]
-            if brain is not None and not needs & {"brain", "model", "selection"}:
+            offers = [{**shared, **vars(own)} for own in asked]
+            if brain is not None and part.models is None and not needs & {"brain", "model", "selection"}:
                 offers.insert(0, {**shared, "responses": brain.responses})
         tasks += [(part, {name: offer[name] for name in needs}) for offer in offers]
     # One thread a process, so that processes do not compete for cores.

@@ -56,12 +56,16 @@ class BrainPart(BaseModel):
 
 
 class MeasurePart(BaseModel):
-    """Which measure; a label where a recipe has the same measure twice; further keys are its options."""
+    """Which measure; a label where a recipe has the same measure twice; further keys are its options.
+
+    `models` names those of the recipe's models that it is about, if not all.
+    """
 
     model_config = ConfigDict(extra="allow", strict=True)
 
     name: str
     label: str | None = None
+    models: list[str] | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -204,6 +208,9 @@ def _check_names(recipe: Recipe, folder: Path) -> None:
         check_options(BRAINS.get(recipe.brain.name), recipe.brain.options, "brain")
     for i, measure in enumerate(recipe.measures):
         function, where = MEASURES.get(measure.name), f"measures[{i}] ({measure.name})"
+        for name in measure.models or []:
+            if name not in names:
+                raise RecipeError(f"{where}: models: the recipe has no model {name!r}; {did_you_mean(name, names)}")
         check_options(function, measure.options, where)
         if recipe.brain is None and "brain" in inspect.signature(function).parameters:
             raise RecipeError(f"{where} compares with a brain, but the recipe has no [brain]")

@@ -52,7 +52,7 @@ def plot_layer_curves(
     styles = styles or model_styles(list(table["model"]))
     depth = _Depth.of(table)
     for ax, target in zip(axes.flat, targets, strict=False):
-        _draw_layers(ax, table[table["target"] == target], styles, depth)
+        draw_layers(ax, table[table["target"] == target], styles, depth)
         ax.set_title(plain(target))
     for ax in axes.flat[len(targets) :]:
         ax.set_visible(False)
@@ -115,14 +115,15 @@ class _Depth:
         return at, names
 
 
-def _draw_layers(ax: Axes, table: pd.DataFrame, styles: Mapping[str, ModelStyle], depth: _Depth) -> None:
-    """Draw one panel: the rows of one target."""
+def draw_layers(ax: Axes, table: pd.DataFrame, styles: Mapping[str, ModelStyle], depth: _Depth | None = None) -> None:
+    """Draw the value by layer for every model: the rows of one statistic and one target."""
+    depth = depth or _Depth.of(table)
     if table.duplicated(["model", "layer"]).any():
         first = table[table.duplicated(["model", "layer"])].iloc[0]
         raise MeasureError(f"two values for layer {first['layer']!r} of {first['model']!r}: select one statistic first")
     for name, rows in table.groupby("model", sort=False):
         model = str(name)
-        style, label = styles[model], plain(model) or "model"
+        style, label = styles[model], plain(model) or "brain"
         curve = rows[rows["layer"] != CHOSEN]
         if len(depth.layers.get(model, [])) == 1:
             curve = pd.concat([curve, curve])
@@ -297,7 +298,7 @@ def plot_rsa(ax: Axes, table: pd.DataFrame, *, styles: Mapping[str, ModelStyle] 
     matplotlib Axes
         `ax`.
     """
-    _draw_layers(ax, table, styles or model_styles(list(table["model"])), _Depth.of(table))
+    draw_layers(ax, table, styles or model_styles(list(table["model"])))
     ax.set_ylabel("RDM correlation (Spearman)")
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, handlelength=3)
     return ax

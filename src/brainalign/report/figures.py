@@ -13,7 +13,7 @@ import pandas as pd
 
 from brainalign.errors import MeasureError, name_some
 from brainalign.measures.result import Result
-from brainalign.report import selectivity_figures
+from brainalign.report import comparison_figures, selectivity_figures
 from brainalign.report._draw import style
 from brainalign.report.estimates import (
     plot_layer_curves,
@@ -59,9 +59,12 @@ def _plot_rsa(ax: Axes, table: pd.DataFrame) -> Axes:
     return plot_rsa(ax, table[table["statistic"] == "spearman"])
 
 
-_MAIN: dict[str, Callable[[Axes, pd.DataFrame], Axes]] = {
+_MAIN: dict[str, Callable[..., Axes]] = {
     "component-encoding": _plot_encoding, "response-ratio": _plot_ratio, "rsa": _plot_rsa,
+    **comparison_figures.TOGETHER,
 }  # fmt: skip
+#: Figures of one result that take more than its table.
+OF_RESULT: dict[str, Callable[[Axes, Result], Axes]] = {**selectivity_figures.MAIN, **comparison_figures.MAIN}
 
 
 def plot_result(result: Result, ax: Axes | None = None) -> Axes:
@@ -70,8 +73,7 @@ def plot_result(result: Result, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     result : Result
-        Of the measure "component-encoding", "response-ratio" or "rsa", or of those of selectivity
-        (:data:`brainalign.report.selectivity_figures.MAIN`).
+        Of any measure that has a main figure; the error names them.
     ax : matplotlib Axes, optional
         Where to draw; a new figure if not given.
 
@@ -85,7 +87,7 @@ def plot_result(result: Result, ax: Axes | None = None) -> Axes:
     MeasureError
         If there is no figure for the measure.
     """
-    known = {*_MAIN, *selectivity_figures.MAIN}
+    known = {*_MAIN, *OF_RESULT}
     if result.measure not in known:
         raise MeasureError(
             f"there is no figure for the measure {result.measure!r} (there is for {name_some(sorted(known), 20)}); "
@@ -105,4 +107,4 @@ def plot_result(result: Result, ax: Axes | None = None) -> Axes:
 def _draw(ax: Axes, result: Result) -> Axes:
     if result.measure in _MAIN:
         return _MAIN[result.measure](ax, result.table)
-    return selectivity_figures.MAIN[result.measure](ax, result)
+    return OF_RESULT[result.measure](ax, result)

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from brainalign.measures.encoding import CHOSEN
 from brainalign.measures.result import Result
-from brainalign.report import figures, selectivity_figures
+from brainalign.report import comparison_figures, figures
 from brainalign.report._draw import new_figure, series
 from brainalign.report.colours import ModelStyle
 from brainalign.report.estimates import headline_rows
@@ -301,13 +301,22 @@ def others(gallery: Gallery) -> dict[str, list[Shown]]:
         By measure, labelled by model.
     """
     shown: dict[str, list[Shown]] = {}
+    for measure, draw in comparison_figures.TOGETHER.items():
+        tables = [r.table for r in gallery.content.results if r.measure == measure]
+        if tables:
+            figure, table = new_figure(11, 3), pd.concat(tables, ignore_index=True)
+            draw(figure.subplots(), table, gallery.styles)
+            caption = f"{measure} by layer, with intervals; a model of one layer is a dashed line."
+            shown[measure] = [gallery.add(measure, figure, table, caption)]
     for result in gallery.content.results:
-        if result.measure in selectivity_figures.MAIN:
+        if result.measure in figures.OF_RESULT:
             figure = new_figure(11, 4)
-            selectivity_figures.MAIN[result.measure](figure.subplots(), result)
-            label = _model(result) or "brain"
-            caption = f"{result.measure} of {label}, with intervals where the table has them."
-            one = gallery.add(f"{result.measure}-{label}", figure, result.table, caption, label=label)
+            figures.OF_RESULT[result.measure](figure.subplots(), result)
+            together = "model_2" in result.table
+            label = "" if together else _model(result) or "brain"
+            caption = f"{result.measure} of {label or 'all models'}, with intervals where the table has them."
+            name = result.measure if together else f"{result.measure}-{label}"
+            one = gallery.add(name, figure, result.table, caption, label=label)
             shown.setdefault(result.measure, []).append(one)
     return shown
 

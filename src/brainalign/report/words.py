@@ -18,7 +18,7 @@ from brainalign.stimuli.sets import StimulusSet
 Row: TypeAlias = Mapping[str, Any]
 
 #: Families of models that hear acoustics only: what a network has to beat.
-ACOUSTIC_BASELINES = ("logmel", "log-mel", "cochleagram", "gabor", "spectrotemporal", "modulation")
+ACOUSTIC_BASELINES = ("logmel", "log-mel", "cochleagram", "gabor", "gbfb", "spectrotemporal", "modulation")
 #: Most notes of one measure that are written out.
 MAX_NOTES = 8
 #: Fewer than this make an interval or a test hard to trust.
