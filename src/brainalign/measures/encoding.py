@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brainalign.brain.data import BrainData
-from brainalign.errors import MeasureError, did_you_mean, name_some
+from brainalign.errors import MeasureError, did_you_mean
 from brainalign.measures.layer_fits import CHOSEN, LayerFit, Penalties, Positions, fit_layer, permuted_p, take_better
 from brainalign.measures.resampling import Count, Level, Seed, draw_counts, draw_orders, interval
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.ridge import decompose_splits
 from brainalign.measures.scores import score
-from brainalign.measures.splits import Split, make_splits
+from brainalign.measures.splits import Split, make_splits, split_responses, stimulus_labels
 from brainalign.responses import Responses, align, average_repetitions, check_responses, units_by_layer
 
 __all__ = ["CHOSEN", "MINIMUM_STIMULI", "component_encoding"]
@@ -39,7 +39,8 @@ Precision = Literal["float64", "float32"]
 MINIMUM_STIMULI = 8
 #: Targets whose resampled scores are held at a time.
 TARGETS = 256
-_PUBLISHED_ALPHAS: Array = np.power(10.0, np.arange(-50, 50))
+#: The penalties of Tuckute et al. 2023.
+PUBLISHED_ALPHAS: Array = np.power(10.0, np.arange(-50, 50))
 
 
 def component_encoding(
@@ -132,12 +133,13 @@ def component_encoding(
         if given not in known:
             raise MeasureError(f"no {what} {given!r}; {did_you_mean(given, known)}")
     ids = [str(s) for s in targets["stimulus"].values]
-    labels = None if groups is None else _labels(groups, targets, responses)
-    parts = _make_parts(splits, ids, n_splits, seed, labels, targets, responses)
+    sides = (targets, responses)
+    labels = None if groups is None else stimulus_labels(groups, sides)
+    parts = split_responses(splits, sides, n_splits=n_splits, seed=seed, groups=labels)
     index = {s: i for i, s in enumerate(ids)}
     positions = [([index[s] for s in p.train], [index[s] for s in p.test]) for p in parts]
     penalties = Penalties(
-        alphas=_PUBLISHED_ALPHAS if protocol == "tuckute2023" else None,
+        alphas=PUBLISHED_ALPHAS if protocol == "tuckute2023" else None,
         folds=_inner_folds(parts, n_inner_folds, seed, labels),
         per_target=penalty == "per target",
         dtype=dtype,
@@ -209,48 +211,6 @@ def component_encoding(
         },
         warnings=_edge_warnings(estimates, responses.attrs.get("source", "")),
     )
-
-
-def _labels(coordinate: str, *sides: Responses) -> dict[str, str]:
-    """Return the value of a coordinate for each stimulus, from the first side that has it."""
-    for side in sides:
-        if coordinate in side.coords and side[coordinate].dims == ("stimulus",):
-            values = zip(side["stimulus"].values, side[coordinate].values, strict=True)
-            return {str(stimulus): str(value) for stimulus, value in values}
-    there = [str(name) for side in sides for name, c in side.coords.items() if c.dims == ("stimulus",)]
-    raise MeasureError(f"neither side has a stimulus coordinate {coordinate!r}; {did_you_mean(coordinate, set(there))}")
-
-
-def _make_parts(
-    splits: str | Sequence[Split],
-    ids: list[str],
-    n_splits: int,
-    seed: int,
-    groups: dict[str, str] | None,
-    *sides: Responses,
-) -> list[Split]:
-    if isinstance(splits, str):
-        labels = groups if splits == "grouped-kfold" else None
-        if splits.startswith(("stratified", "leave-one-category")):
-            labels = _labels("category", *sides)
-        parts = make_splits(ids, splits, n_splits=n_splits, seed=seed, labels=labels)
-    else:
-        parts = [Split(list(p.train), list(p.test)) for p in splits]
-    known = set(ids)
-    for train, test in parts:
-        unknown = [s for s in (*train, *test) if s not in known]
-        if unknown:
-            raise MeasureError(f"the splits name stimuli that there are no responses to: {name_some(unknown)}")
-        both = set(train) & set(test)
-        if both:
-            raise MeasureError(f"a split has {name_some(sorted(both))} on both sides")
-        torn = {groups[s] for s in train} & {groups[s] for s in test} if groups else set()
-        if torn:
-            raise MeasureError(
-                f"the splits ({splits if isinstance(splits, str) else 'given'}) tear {len(torn)} groups apart, for "
-                f"instance {min(torn)!r}; choose 'grouped-kfold'"
-            )
-    return parts
 
 
 def _inner_folds(

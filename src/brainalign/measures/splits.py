@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainalign.errors import MeasureError, did_you_mean, name_some
+from brainalign.responses import Responses
 
 
 class Split(NamedTuple):
@@ -25,6 +26,96 @@ SPLITS = ("tuckute2023", "kfold", "grouped-kfold", "leave-one-category-out", "st
 LABELLED = SPLITS[2:]
 #: Fewer test stimuli have no correlation, fewer stimuli no halves to fit on.
 LEAST_TEST, LEAST_STIMULI = 3, 8
+
+
+def split_responses(
+    splits: str | Sequence[Split],
+    sides: Sequence[Responses],
+    *,
+    n_splits: int = 10,
+    seed: int = 0,
+    groups: Mapping[str, str] | None = None,
+) -> list[Split]:
+    """Split the stimuli of responses in a named way, or check splits that are given.
+
+    Parameters
+    ----------
+    splits : str or sequence of Split
+        A name, see :func:`make_splits`, or the splits themselves.
+    sides : sequence of Responses
+        Responses to the same stimuli. Ways that go by a category take it from the first side that has one.
+    n_splits : int
+        How many, if `splits` is a name.
+    seed : int
+        Seed of the draw.
+    groups : mapping of str to str, optional
+        Groups of stimuli that must stay on one side: of ``"grouped-kfold"``, and of any other way, which must not tear
+        them apart.
+
+    Returns
+    -------
+    list of Split
+        One at least.
+
+    Raises
+    ------
+    MeasureError
+        If a split names unknown stimuli, has one on both sides, has fewer than 3 on a side, or tears a group apart.
+    """
+    ids = [str(s) for s in sides[0]["stimulus"].values]
+    if isinstance(splits, str):
+        labels = groups if splits == "grouped-kfold" else None
+        if splits in LABELLED and splits != "grouped-kfold":
+            labels = stimulus_labels("category", sides)
+        parts = make_splits(ids, splits, n_splits=n_splits, seed=seed, labels=labels)
+    else:
+        parts = [Split(list(p.train), list(p.test)) for p in splits]
+    if not parts:
+        raise MeasureError("no splits are given")
+    known = set(ids)
+    for train, test in parts:
+        if unknown := [s for s in (*train, *test) if s not in known]:
+            raise MeasureError(f"the splits name stimuli that there are no responses to: {name_some(unknown)}")
+        if both := sorted(set(train) & set(test)):
+            raise MeasureError(f"a split has {name_some(both)} on both sides")
+        if min(len(train), len(test)) < LEAST_TEST:
+            raise MeasureError(
+                f"a split fits {len(train)} and tests {len(test)} stimuli; both need at least {LEAST_TEST}"
+            )
+        if torn := {groups[s] for s in train} & {groups[s] for s in test} if groups else set():
+            raise MeasureError(
+                f"the splits ({splits if isinstance(splits, str) else 'given'}) tear {len(torn)} groups apart, for "
+                f"instance {min(torn)!r}; choose 'grouped-kfold'"
+            )
+    return parts
+
+
+def stimulus_labels(coordinate: str, sides: Sequence[Responses]) -> dict[str, str]:
+    """Return the value of a stimulus coordinate by stimulus id.
+
+    Parameters
+    ----------
+    coordinate : str
+        Such as ``"category"``.
+    sides : sequence of Responses
+        Where to look; the first that has it counts.
+
+    Returns
+    -------
+    dict of str to str
+        By stimulus id.
+
+    Raises
+    ------
+    MeasureError
+        If no side has it.
+    """
+    for side in sides:
+        if coordinate in side.coords and side[coordinate].dims == ("stimulus",):
+            values = zip(side["stimulus"].values, side[coordinate].values, strict=True)
+            return {str(stimulus): str(value) for stimulus, value in values}
+    there = {str(name) for side in sides for name, c in side.coords.items() if c.dims == ("stimulus",)}
+    raise MeasureError(f"neither side has a stimulus coordinate {coordinate!r}; {did_you_mean(coordinate, there)}")
 
 
 def make_splits(

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from brainalign.brain.data import BrainData
 from brainalign.errors import MeasureError, did_you_mean, name_some
-from brainalign.measures.encoding import CHOSEN, MINIMUM_STIMULI
+from brainalign.measures.encoding import CHOSEN, MINIMUM_STIMULI, PUBLISHED_ALPHAS
 from brainalign.measures.resampling import LEAST_SAMPLES, Count, Level, Seed
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.ridge import Decomposition, decompose_splits
 from brainalign.measures.scores import FoldRule, Statistic, aggregate_folds, check_statistic
-from brainalign.measures.splits import Split, make_splits
+from brainalign.measures.splits import Split, split_responses
 from brainalign.measures.voxel_fits import (
     BestLayer,
     ChooseBy,
@@ -43,7 +43,6 @@ from brainalign.stats.hierarchical import HierarchicalInterval, hierarchical_boo
 
 Array = NDArray[np.float64]
 
-_PUBLISHED_ALPHAS: Array = np.power(10.0, np.arange(-50, 50))
 _CORRECTIONS = ("none", "reliability", "tuckute2023", "tuckute2023-unbounded")
 
 
@@ -132,7 +131,7 @@ def voxel_encoding(
     _check(voxels, responses)
     _check_options(voxels, protocol, statistic, correction, min_reliability, choose_by, n_bootstrap, n_permutations)
     ids = [str(s) for s in voxels["stimulus"].values]
-    parts = _make_parts(splits, ids, n_splits, seed, voxels, responses)
+    parts = split_responses(splits, (voxels, responses), n_splits=n_splits, seed=seed)
     index = {s: i for i, s in enumerate(ids)}
     positions = [([index[s] for s in p.train], [index[s] for s in p.test]) for p in parts]
     if correction == "reliability" and min_reliability is None:
@@ -142,7 +141,7 @@ def voxel_encoding(
         runs=np.asarray(voxels.values, dtype=np.float64) if "repetition" in voxels.dims else None,
         positions=positions,
         scoring=Scoring(statistic, correction, min_reliability, folds),
-        alphas=_PUBLISHED_ALPHAS if protocol == "tuckute2023" else None,
+        alphas=PUBLISHED_ALPHAS if protocol == "tuckute2023" else None,
         groups=group_units(voxels),
         voters=_voters(voxels, choose_by),
     )
@@ -375,26 +374,6 @@ def _warnings(fitted: dict[str, _Fitted], setup: Setup, voxels: Responses, sourc
             f"the grid; at the upper end a unit cannot be predicted at all"
         )
     return found
-
-
-def _make_parts(
-    splits: str | Sequence[Split], ids: list[str], n_splits: int, seed: int, *sides: Responses
-) -> list[Split]:
-    if isinstance(splits, str):
-        labels = next((s["category"].values.astype(str).tolist() for s in sides if "category" in s.coords), None)
-        return make_splits(ids, splits, n_splits=n_splits, seed=seed, labels=labels)
-    parts, known = list(splits), set(ids)
-    if not parts:
-        raise MeasureError("no splits are given")
-    for train, test in parts:
-        unknown = [s for s in (*train, *test) if s not in known]
-        if unknown:
-            raise MeasureError(f"the splits name stimuli that there are no responses to: {name_some(unknown)}")
-        if both := sorted(set(train) & set(test)):
-            raise MeasureError(f"a split has {name_some(both)} on both sides")
-        if min(len(train), len(test)) < 3:
-            raise MeasureError(f"a split fits {len(train)} and tests {len(test)} stimuli; both need at least 3")
-    return parts
 
 
 def _voters(voxels: Responses, choose_by: ChooseBy) -> NDArray[np.intp]:
