@@ -9,6 +9,7 @@ from brainalign.measures.compare_models import compare_models
 from brainalign.measures.depth_profile import depth_profile
 from brainalign.measures.dimensionality import dimensionality
 from brainalign.measures.similarity import layer_map, similarity
+from brainalign.measures.variance_partition import variance_partition
 from brainalign.report import figures
 from brainalign.report.comparison_figures import plot_statistic_by_layer
 from brainalign.responses import make_responses
@@ -75,6 +76,17 @@ def test_compared_models_and_the_ceiling(ax, brain):
     np.testing.assert_allclose(drawn, rows["value"])
     band = ax.patches[0].get_extents().transformed(ax.transData.inverted())
     assert (band.x0, band.x1) == pytest.approx((rows["ceiling_lower"].iloc[0], rows["ceiling_upper"].iloc[0]))
+
+
+def test_variance_partition(ax, brain):
+    nets = {"x": responses(1, ["one"]), "y": responses(2, ["two"])}
+    voxels = brain.mean("repetition", keep_attrs=True).isel(unit=[0, 1])
+    result = variance_partition(nets, voxels, splits="kfold", n_splits=3, n_permutations=0)
+    figures.plot_result(result, ax)
+    drawn = {line.get_label(): line.get_xdata() for line in ax.lines if not line.get_label().startswith("_")}
+    for name in ("x", "y", "x & y"):
+        rows = result.table[(result.table["model"] == name) & (result.table["statistic"] != "R2")]
+        np.testing.assert_allclose(drawn[name].astype(float), rows["value"])
 
 
 def test_similarity_has_a_figure(ax, brain):

@@ -176,7 +176,7 @@ def offered() -> set[tuple[str, str]]:
     from brainalign.brain import BRAINS
     from brainalign.measures import MEASURES
     from brainalign.models import MODELS
-    from brainalign.stimuli import STIMULI
+    from brainalign.stimuli import MANIPULATIONS, STIMULI
 
     found = set()
     for room in ("", ".stimuli", ".models", ".brain", ".measures", ".recipes", ".stats"):
@@ -184,7 +184,7 @@ def offered() -> set[tuple[str, str]]:
         for name in getattr(module, "__all__", ()):
             thing = getattr(module, name)
             found.add((getattr(thing, "__module__", ""), getattr(thing, "__name__", "")))
-    for registry in (STIMULI, MODELS, BRAINS, MEASURES):
+    for registry in (STIMULI, MANIPULATIONS, MODELS, BRAINS, MEASURES):
         for name in registry.names():
             thing = registry.get(name)
             found.add((thing.__module__, thing.__name__))

@@ -20,6 +20,8 @@ from brainalign.report.folder import run_recipe
 from brainalign.responses import Responses
 from brainalign.stimuli import load_stimuli
 from brainalign.stimuli.audio import write_audio
+from brainalign.stimuli.manipulations import time_reverse
+from brainalign.stimuli.quilting import quilted
 
 GOOD = """
     title = "A quick look"
@@ -372,3 +374,20 @@ def test_a_measure_may_be_about_some_of_the_models(tmp_path):
     assert [set(r.table["model"]) for r in compute_recipe(write(tmp_path, text)).results] == [{"logmel"}]
     with pytest.raises(RecipeError, match="the recipe has no model 'log-mel'; did you mean 'logmel'"):
         read_recipe(write(tmp_path, text, ('models = ["logmel"]', 'models = ["log-mel"]')))
+
+
+def test_sounds_may_be_manipulated_in_turn(tmp_path):
+    tail = GOOD.index("    [[measures]]")
+    text = GOOD[:tail].replace(
+        'categories = ["Music", "Speech"]',
+        'categories = ["Music"]\n'
+        '    manipulate = [{name = "time-reverse"}, {name = "quilt", segment_ms = 60.0, seed = 4}]',
+    )
+    rsa = '    [[measures]]\n    name = "rsa"\n    n_permutations = 0\n    n_bootstrap = 0\n'
+    run = compute_recipe(write(tmp_path, text + rsa))
+    expected = quilted(time_reverse(load_stimuli("demo").select(categories=["Music"])), 60.0, seed=4)
+    first = expected.ids[0]
+    np.testing.assert_array_equal(run.stimuli.waveform(first)[0], expected.waveform(first)[0])
+    assert run.provenance["stimuli"]["sha256"] == {i: expected.digest(i) for i in expected.ids}
+    with pytest.raises(BrainalignError, match="has no parameter 'segment'; did you mean 'segment_ms'"):
+        compute_recipe(write(tmp_path, text + rsa, ("segment_ms", "segment")))

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainalign.errors import MeasureError
-from brainalign.measures.splits import LABELLED, SPLITS, make_splits
+from brainalign.measures.splits import LABELLED, SPLITS, Split, make_splits, split_responses
+from brainalign.responses import make_responses
 
 IDS = [f"s{i}" for i in range(165)]
 #: As many sounds of each category as the 165 natural sounds have.
@@ -133,3 +134,43 @@ def test_more_that_cannot_be_split():
         make_splits(IDS[:9], "grouped-kfold", n_splits=3, labels=list("aaaaaaabc"))
     with pytest.raises(MeasureError, match="s1 stands twice"):
         make_splits(["s1", *IDS], "kfold")
+
+
+class TestSplitResponses:
+    def responses(self, n=12):
+        return make_responses(
+            np.random.default_rng(0).normal(size=(n, 2)),
+            [f"s{i:02d}" for i in range(n)],
+            ["a", "b"],
+            stimulus_info={"category": ["x", "y"] * (n // 2)},
+        )
+
+    def test_a_name_gives_what_make_splits_gives(self):
+        r = self.responses()
+        ids = [str(s) for s in r["stimulus"].values]
+        assert split_responses("kfold", [r], n_splits=3, seed=2) == make_splits(ids, "kfold", n_splits=3, seed=2)
+        by_category = split_responses("leave-one-category-out", [r.drop_vars("category"), r])
+        assert [set(p.test) for p in by_category] == [set(ids[::2]), set(ids[1::2])]
+
+    @pytest.mark.parametrize(
+        ("train", "test", "message"),
+        [
+            (range(6), [6, 7, 99], "no responses to: s99"),
+            (range(6), [5, 6, 7], "s05 on both sides"),
+            ([0, 1, 1, 2], [3, 4, 5], "s01 twice on one side"),
+            ([0, 1], [3, 4, 5], "fits 2 and tests 3 stimuli; at least 3 and 3"),
+            (range(6), [6, 7], "fits 6 and tests 2"),
+        ],
+    )
+    def test_bad_splits(self, train, test, message):
+        split = Split([f"s{i:02d}" for i in train], [f"s{i:02d}" for i in test])
+        with pytest.raises(MeasureError, match=message):
+            split_responses([split], [self.responses()])
+
+    def test_no_splits_and_torn_groups(self):
+        r = self.responses()
+        with pytest.raises(MeasureError, match="no splits"):
+            split_responses([], [r])
+        pairs = {f"s{i:02d}": f"g{i // 2}" for i in range(12)}
+        with pytest.raises(MeasureError, match="groups apart"):
+            split_responses("kfold", [r], n_splits=3, groups=pairs)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from brainalign.measures.dimensionality import dimensionality
     from brainalign.measures.encoding import component_encoding
     from brainalign.measures.level_sweep import level_sweep
+    from brainalign.measures.quilt_conditions import quilt_conditions
+    from brainalign.measures.quilt_sweep import quilt_sweep
     from brainalign.measures.ratio import response_ratio
     from brainalign.measures.readout import readout
     from brainalign.measures.result import Result
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from brainalign.measures.selective import selective_profile, selective_ratio
     from brainalign.measures.similarity import layer_map, similarity
     from brainalign.measures.units import unit_table
+    from brainalign.measures.variance_partition import variance_partition
     from brainalign.measures.voxel_encoding import voxel_encoding
     from brainalign.models import HookedModel, extract, load_model
     from brainalign.report.folder import run_recipe
@@ -51,6 +54,8 @@ _WHERE = {
     "dimensionality": "measures.dimensionality",
     "component_encoding": "measures.encoding",
     "level_sweep": "measures.level_sweep",
+    "quilt_conditions": "measures.quilt_conditions",
+    "quilt_sweep": "measures.quilt_sweep",
     "response_ratio": "measures.ratio",
     "readout": "measures.readout",
     "Result": "measures.result",
@@ -61,6 +66,7 @@ _WHERE = {
     "layer_map": "measures.similarity",
     "similarity": "measures.similarity",
     "unit_table": "measures.units",
+    "variance_partition": "measures.variance_partition",
     "voxel_encoding": "measures.voxel_encoding",
     "HookedModel": "models",
     "extract": "models",
@@ -93,6 +99,8 @@ __all__ = [
     "load_responses",
     "load_stimuli",
     "make_responses",
+    "quilt_conditions",
+    "quilt_sweep",
     "readout",
     "response_ratio",
     "rsa",
@@ -103,6 +111,7 @@ __all__ = [
     "selective_ratio",
     "similarity",
     "unit_table",
+    "variance_partition",
     "voxel_encoding",
 ]
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from brainalign.cli import cache, models
+from brainalign.cli import cache, models, planning, stimuli
 from brainalign.errors import BrainalignError
 
 app = typer.Typer(
@@ -165,6 +165,9 @@ def doctor() -> None:
 
 
 app.command()(models.extract)
+app.command()(planning.power)
+app.command()(planning.choose)
+app.add_typer(stimuli.app, name="stimuli")
 app.add_typer(models.app, name="models")
 app.add_typer(cache.app, name="cache")
 

@@ -26,6 +26,8 @@ SPLITS = ("tuckute2023", "kfold", "grouped-kfold", "leave-one-category-out", "st
 LABELLED = SPLITS[2:]
 #: Fewer test stimuli have no correlation, fewer stimuli no halves to fit on.
 LEAST_TEST, LEAST_STIMULI = 3, 8
+#: Fewer training stimuli cannot be left out one by one.
+LEAST_TRAIN = 3
 
 
 def split_responses(
@@ -35,6 +37,7 @@ def split_responses(
     n_splits: int = 10,
     seed: int = 0,
     groups: Mapping[str, str] | None = None,
+    least_test: int = LEAST_TEST,
 ) -> list[Split]:
     """Split the stimuli of responses in a named way, or check splits that are given.
 
@@ -51,6 +54,8 @@ def split_responses(
     groups : mapping of str to str, optional
         Groups of stimuli that must stay on one side: of ``"grouped-kfold"``, and of any other way, which must not tear
         them apart.
+    least_test : int
+        Stimuli that every split must test; 3 have a correlation.
 
     Returns
     -------
@@ -60,7 +65,7 @@ def split_responses(
     Raises
     ------
     MeasureError
-        If a split names unknown stimuli, has one on both sides, has fewer than 3 on a side, or tears a group apart.
+        If a split names unknown stimuli, has one twice or on both sides, has too few, or tears a group apart.
     """
     ids = [str(s) for s in sides[0]["stimulus"].values]
     if isinstance(splits, str):
@@ -78,9 +83,12 @@ def split_responses(
             raise MeasureError(f"the splits name stimuli that there are no responses to: {name_some(unknown)}")
         if both := sorted(set(train) & set(test)):
             raise MeasureError(f"a split has {name_some(both)} on both sides")
-        if min(len(train), len(test)) < LEAST_TEST:
+        if twice := sorted({s for side in (train, test) for s in side if side.count(s) > 1}):
+            raise MeasureError(f"a split names {name_some(twice)} twice on one side")
+        if len(train) < LEAST_TRAIN or len(test) < least_test:
             raise MeasureError(
-                f"a split fits {len(train)} and tests {len(test)} stimuli; both need at least {LEAST_TEST}"
+                f"a split fits {len(train)} and tests {len(test)} stimuli; "
+                f"at least {LEAST_TRAIN} and {least_test} are needed"
             )
         if torn := {groups[s] for s in train} & {groups[s] for s in test} if groups else set():
             raise MeasureError(

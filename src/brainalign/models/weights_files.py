@@ -49,8 +49,8 @@ def install_weights(name: str, source: Path | None) -> list[Path]:
     module = import_module(path)
     if source is None:
         raise ModelError(
-            f"the weights of {name} are converted, not downloaded: get them from {module.ORIGIN} and give their folder, "
-            f"brainalign fetch {name} --from FOLDER"
+            f"the weights of {name} are converted, not downloaded: get them from {module.ORIGIN} and give their "
+            f"folder, brainalign fetch {name} --from FOLDER"
         )
     convert: Callable[[Path, Path], list[Path]] = getattr(module, function)
     return convert(source, weights_folder(name))

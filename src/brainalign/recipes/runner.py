@@ -17,6 +17,7 @@ from brainalign.recipes.provenance import provenance
 from brainalign.recipes.schema import GIVEN, BrainPart, MeasurePart, Recipe, StimuliPart, find_recipe, read_recipe
 from brainalign.responses import Responses, with_columns
 from brainalign.stimuli import STIMULI, StimulusSet, load_stimuli
+from brainalign.stimuli.manipulations import manipulate
 
 if TYPE_CHECKING:
     from brainalign.models.base import AudioModel
@@ -103,9 +104,11 @@ def compute_recipe(
 
 def _load_stimuli(part: StimuliPart, folder: Path) -> StimulusSet:
     stimuli = load_stimuli(part.set if part.set in STIMULI.names() else folder / part.set)
-    if part.ids is None and part.categories is None:
-        return stimuli
-    return stimuli.select(part.ids, part.categories)
+    if part.ids is not None or part.categories is not None:
+        stimuli = stimuli.select(part.ids, part.categories)
+    for step in part.manipulate:
+        stimuli = manipulate(stimuli, step.name, **(step.model_extra or {}))
+    return stimuli
 
 
 def _refuse_renamed(record: dict[str, Any]) -> None:

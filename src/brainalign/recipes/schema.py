@@ -26,12 +26,21 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+class ManipulationPart(BaseModel):
+    """A manipulation of the sounds; further keys are its parameters."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    name: str
+
+
 class StimuliPart(_Part):
-    """Which sounds: a known set or a folder, whole or a subset asked for by name."""
+    """Which sounds: a known set or a folder, whole or a subset asked for by name; as they are, or manipulated."""
 
     set: str
     ids: list[str] | None = None
     categories: list[str] | None = None
+    manipulate: list[ManipulationPart] = []
 
 
 class ModelPart(_Part):

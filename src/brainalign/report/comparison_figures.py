@@ -97,6 +97,25 @@ def plot_compared_models(ax: Axes, result: Result) -> Axes:
     return ax
 
 
+def plot_variance_partition(ax: Axes, result: Result) -> Axes:
+    """Draw the unique and shared parts of each target with their intervals, side by side."""
+    parts = result.table[result.table["statistic"] != "R2"]
+    targets = list(dict.fromkeys(parts["target"]))
+    names = list(dict.fromkeys(parts["model"]))
+    for i, (name, style) in enumerate(model_styles(names).items()):
+        rows = parts[parts["model"] == name]
+        at = np.array([targets.index(t) for t in rows["target"]]) + 0.7 * ((i + 0.5) / len(names) - 0.5)
+        ax.plot([rows["ci_low"], rows["ci_high"]], [at, at], color=style.colour, lw=1.6)
+        ax.plot(rows["value"], at, style.marker, color=style.colour, label=plain(str(name)))
+    ax.axvline(0, color=MUTED, lw=0.7)
+    ax.set_yticks(range(len(targets)), [plain(t) for t in targets])
+    ax.set_ylim(len(targets) - 0.5, -0.5)
+    ax.grid(axis="x")
+    ax.set_xlabel("share of the variance on new sounds: unique to a space, shared by spaces (&)")
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
+    return ax
+
+
 #: Figures that hold all models: drawn from the rows of all results of a measure.
 TOGETHER: dict[str, Callable[[Axes, pd.DataFrame, Styles | None], Axes]] = {
     "voxel-encoding": plot_statistic_by_layer,
@@ -108,4 +127,5 @@ MAIN: dict[str, Callable[[Axes, Result], Axes]] = {
     "depth-profile": plot_depth_profile,
     "layer-map": plot_layer_map,
     "compare-models": plot_compared_models,
+    "variance-partition": plot_variance_partition,
 }

@@ -13,7 +13,7 @@ import pandas as pd
 
 from brainalign.errors import MeasureError, name_some
 from brainalign.measures.result import Result
-from brainalign.report import comparison_figures, selectivity_figures
+from brainalign.report import comparison_figures, quilt_figures, selectivity_figures
 from brainalign.report._draw import style
 from brainalign.report.estimates import (
     plot_layer_curves,
@@ -64,7 +64,9 @@ _MAIN: dict[str, Callable[..., Axes]] = {
     **comparison_figures.TOGETHER,
 }  # fmt: skip
 #: Figures of one result that take more than its table.
-OF_RESULT: dict[str, Callable[[Axes, Result], Axes]] = {**selectivity_figures.MAIN, **comparison_figures.MAIN}
+OF_RESULT: dict[str, Callable[[Axes, Result], Axes]] = {
+    **selectivity_figures.MAIN, **comparison_figures.MAIN, **quilt_figures.MAIN,
+}  # fmt: skip
 
 
 def plot_result(result: Result, ax: Axes | None = None) -> Axes:

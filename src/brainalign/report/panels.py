@@ -312,7 +312,7 @@ def others(gallery: Gallery) -> dict[str, list[Shown]]:
         if result.measure in figures.OF_RESULT:
             figure = new_figure(11, 4)
             figures.OF_RESULT[result.measure](figure.subplots(), result)
-            together = "model_2" in result.table
+            together = len({m for m in result.table["model"] if m}) > 1
             label = "" if together else _model(result) or "brain"
             caption = f"{result.measure} of {label or 'all models'}, with intervals where the table has them."
             name = result.measure if together else f"{result.measure}-{label}"

@@ -2,15 +2,49 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from brainalign.errors import StimulusError, did_you_mean
 from brainalign.registry import Registry
 from brainalign.stimuli.sets import StimulusSet, read_stimulus_set
 
+if TYPE_CHECKING:
+    from brainalign.stimuli.checks import check_stimuli
+    from brainalign.stimuli.create import create_stimulus_set
+    from brainalign.stimuli.manipulations import MANIPULATIONS, manipulate
+    from brainalign.stimuli.prepare import Preparation, prepare_stimuli
+    from brainalign.stimuli.quilting import quilted
+    from brainalign.stimuli.writing import write_set
+
 STIMULI = Registry("stimulus set", "brainalign.stimuli", StimulusError)
 
-__all__ = ["STIMULI", "StimulusSet", "load_stimuli", "read_stimulus_set"]
+__all__ = [
+    "MANIPULATIONS",
+    "STIMULI",
+    "Preparation",
+    "StimulusSet",
+    "check_stimuli",
+    "create_stimulus_set",
+    "load_stimuli",
+    "manipulate",
+    "prepare_stimuli",
+    "quilted",
+    "read_stimulus_set",
+    "write_set",
+]
+
+_WHERE = {
+    "MANIPULATIONS": "manipulations",
+    "Preparation": "prepare",
+    "check_stimuli": "checks",
+    "create_stimulus_set": "create",
+    "manipulate": "manipulations",
+    "prepare_stimuli": "prepare",
+    "quilted": "quilting",
+    "write_set": "writing",
+}
 
 
 def load_stimuli(name: str | Path) -> StimulusSet:
@@ -38,3 +72,9 @@ def load_stimuli(name: str | Path) -> StimulusSet:
     if folder.is_dir():
         return read_stimulus_set(folder)
     raise StimulusError(f"no stimulus set and no folder {str(name)!r}; {did_you_mean(str(name), STIMULI.names())}")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'brainalign.stimuli' has no attribute {name!r}")
+    return getattr(import_module(f"brainalign.stimuli.{_WHERE[name]}"), name)

@@ -34,6 +34,30 @@ def read_audio(path: Path) -> tuple[Waveform, int]:
     StimulusError
         If the file is missing, cannot be read, holds no samples, or holds NaN or infinite ones.
     """
+    samples, sample_rate = read_channels(path)
+    return samples.mean(axis=1, dtype=np.float32), sample_rate
+
+
+def read_channels(path: Path) -> tuple[Waveform, int]:
+    """Read a sound file with its channels apart.
+
+    Parameters
+    ----------
+    path : Path
+        A file in a format of libsndfile.
+
+    Returns
+    -------
+    samples : ndarray, shape (n_samples, n_channels)
+        In units of full scale, float32.
+    sample_rate : int
+        Samples per second.
+
+    Raises
+    ------
+    StimulusError
+        As :func:`read_audio` does.
+    """
     import soundfile
 
     if not path.is_file():
@@ -49,7 +73,7 @@ def read_audio(path: Path) -> tuple[Waveform, int]:
         raise StimulusError(f"sound file {path.name!r} is empty: it holds no samples")
     if not np.isfinite(samples).all():
         raise StimulusError(f"sound file {path.name!r} holds NaN or infinite samples")
-    return samples.mean(axis=1, dtype=np.float32), int(sample_rate)
+    return samples, int(sample_rate)
 
 
 def _check_whole(path: Path) -> None:
@@ -111,8 +135,8 @@ def rms(waveform: NDArray[Any]) -> float:
     return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
 
 
-def write_audio(path: Path, waveform: Waveform, sample_rate: int) -> None:
-    """Write a mono waveform as 16-bit PCM; the format follows the suffix.
+def write_audio(path: Path, waveform: Waveform, sample_rate: int, *, bits: int = 16) -> None:
+    """Write a mono waveform as PCM; the format follows the suffix.
 
     Parameters
     ----------
@@ -122,6 +146,8 @@ def write_audio(path: Path, waveform: Waveform, sample_rate: int) -> None:
         Samples in units of full scale.
     sample_rate : int
         Rate in Hz.
+    bits : {16, 24}
+        Bits per sample.
 
     Raises
     ------
@@ -133,10 +159,12 @@ def write_audio(path: Path, waveform: Waveform, sample_rate: int) -> None:
 
     if path.suffix.lower() not in (".wav", ".flac"):
         raise StimulusError(f"sounds are written as '.wav' or '.flac', not {path.name!r}")
+    if bits not in (16, 24):
+        raise StimulusError(f"sounds are written with 16 or 24 bits per sample, not {bits}")
     if not len(waveform) or not np.isfinite(waveform).all():
         raise StimulusError(f"{path.name!r} is not written: the sound holds no samples, or NaN or infinite ones")
     peak = float(np.max(np.abs(waveform)))
     if peak > 1:
         raise StimulusError(f"{path.name!r} would clip: peak {peak:.3g} of full scale; lower the level first")
     with write_then_rename(path) as temporary:
-        soundfile.write(temporary, waveform, sample_rate, subtype="PCM_16")
+        soundfile.write(temporary, waveform, sample_rate, subtype=f"PCM_{bits}")

@@ -26,7 +26,8 @@ def fetch(name: str, source: Path | None = None, *, progress: bool = False) -> P
     name : str
         A data set of :func:`fetchable`, for instance ``"natsound165"``.
     source : Path, optional
-        A folder that holds the same files in the same layout; they are copied instead of downloaded.
+        A folder that holds the same files in the same layout; they are copied instead of downloaded. Some known sets
+        are to be had in this way only (:mod:`brainalign.stimuli.known`).
     progress : bool
         Show a progress bar.
 
@@ -43,7 +44,12 @@ def fetch(name: str, source: Path | None = None, *, progress: bool = False) -> P
         If a file cannot be had or is not the published one.
     """
     if name not in fetchable():
-        raise StimulusError(f"no data set {name!r} can be fetched; {did_you_mean(name, fetchable())}")
+        from brainalign.stimuli.known import known_sets, take_from_folder
+
+        known = [k.manifest.name for k in known_sets()]
+        if name in known:
+            return take_from_folder(name, source)
+        raise StimulusError(f"no data set {name!r} can be fetched; {did_you_mean(name, [*fetchable(), *known])}")
     from tqdm.auto import tqdm
 
     folder = data_folder() / name

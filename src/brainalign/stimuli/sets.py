@@ -215,7 +215,7 @@ def read_stimulus_set(folder: Path | str, *, audio_folder: Path | None = None) -
     """
     folder = Path(folder)
     audio_folder = folder if audio_folder is None else audio_folder
-    manifest = _read_manifest(folder / "stimulus_set.toml")
+    manifest = read_manifest(folder / "stimulus_set.toml")
     table = _read_table(folder / "stimuli.csv")
     found = {str(i): _find(audio_folder, str(f), str(i)) for i, f in table["file"].items()}
     paths = {i: p for i, p in found.items() if p is not None}
@@ -228,7 +228,24 @@ def read_stimulus_set(folder: Path | str, *, audio_folder: Path | None = None) -
     return StimulusSet(manifest, table, lambda i: read_audio(paths[i]), audio_folder)
 
 
-def _read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
+    """Read and check ``stimulus_set.toml``.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    Manifest
+        What it says.
+
+    Raises
+    ------
+    StimulusError
+        If it is missing, no TOML, or a key is unknown, lacking or of another type.
+    """
     if not path.is_file():
         raise StimulusError(f"{path.parent} is no stimulus set: it has no {path.name}")
     try:
@@ -244,16 +261,37 @@ def _read_manifest(path: Path) -> Manifest:
         raise StimulusError(f"{path}, key {key!r}: {first['msg']}{hint}") from why
 
 
-def _read_table(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise StimulusError(f"{path.parent} is no stimulus set: it has no {path.name}")
+def read_text_table(path: Path) -> pd.DataFrame:
+    """Read a CSV table as text, so that an id like "NA" or "007" stays what it is.
+
+    Parameters
+    ----------
+    path : Path
+        In UTF-8, with or without a byte-order mark.
+
+    Returns
+    -------
+    DataFrame
+        All columns hold strings; empty cells are ``""``.
+
+    Raises
+    ------
+    StimulusError
+        If the file cannot be read as a table.
+    """
     try:
-        # As text, so that an id like "NA" or "007" stays what it is.
         table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)
-    except (ValueError, UnicodeDecodeError) as why:
+    except (OSError, ValueError, UnicodeDecodeError) as why:
         raise StimulusError(f"{path} cannot be read as a table: {why}") from why
     if not isinstance(table.index, pd.RangeIndex):
         raise StimulusError(f"{path}: the rows have more fields than the header has columns")
+    return table
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise StimulusError(f"{path.parent} is no stimulus set: it has no {path.name}")
+    table = read_text_table(path)
     lacking = [c for c in REQUIRED_COLUMNS if c not in table]
     if lacking:
         raise StimulusError(f"{path} lacks the column {name_some(lacking)}; it has {name_some(table.columns, 20)}")
