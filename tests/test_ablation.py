@@ -1,9 +1,11 @@
 """Ablation: what the hooks silence, which units are taken, and what it costs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from scipy.stats import wilcoxon
+from scipy.stats import PermutationMethod, wilcoxon
 from sklearn.metrics import average_precision_score
 
 from brainalign.errors import MeasureError, ModelError
@@ -137,9 +139,9 @@ def test_outputs_of_the_network_by_hand(network, sounds, heard, protocol):
 
 
 def by_scipy(gaps):
-    """Exact where it can be: without ties and zeros."""
-    exact = len(set(np.abs(gaps))) == len(gaps) and np.all(gaps != 0)
-    return wilcoxon(gaps, alternative="greater", method="exact" if exact else "asymptotic")
+    """Over all signs of the differences that are not zero."""
+    gaps = gaps[gaps != 0]
+    return wilcoxon(gaps, alternative="greater", method=PermutationMethod(n_resamples=2 ** len(gaps)))
 
 
 def test_read_out_by_hand_and_signed_rank(network, sounds, heard):
@@ -197,7 +199,8 @@ def test_pooled_over_networks(network, sounds, heard):
     def one(name, responses):
         named = responses.copy()
         named.attrs["source"] = name
-        return ablation(named, network, sounds, layer="avgpool", categories=TARGETS, exclude=TARGETS)
+        called = replace(network, name=name)
+        return ablation(named, called, sounds, layer="avgpool", categories=TARGETS, exclude=TARGETS)
 
     rng = np.random.default_rng(0)
     results = [one("a", heard), one("b", heard + rng.gamma(1, 0.1, heard.shape))]
@@ -237,3 +240,9 @@ def test_mistakes_are_named(network, sounds, heard):
     everything = sorted(set(heard["category"].values))
     with pytest.raises(MeasureError, match="all categories are excluded"):
         ablation(heard, network, sounds, exclude=everything, **options)
+
+
+def test_responses_of_another_model_are_refused(network, sounds, heard):
+    other = heard.assign_attrs(source="another")
+    with pytest.raises(MeasureError, match="responses are those of another, but the model is"):
+        ablation(other, network, sounds, layer="avgpool", categories=TARGETS, exclude=TARGETS)

@@ -20,7 +20,7 @@ from brainalign.stats import adjust_p
 
 
 def ids(n):
-    return [f"s{i}" for i in range(n)]
+    return [f"s{i:02d}" for i in range(n)]
 
 
 def study(n=16, n_subjects=4, seed=0):
@@ -258,8 +258,8 @@ def test_bad_input():
     even = make_rdms(1 - np.eye(16), ids(16), ["even"])
     with pytest.raises(MeasureError, match="all distances are the same in the RDM of even"):
         compare_models(even, brain)
-    flat = brain.copy(data=np.where(brain["stimulus"].values[:, None] == "s4", 2.0, brain.values))
-    with pytest.raises(MeasureError, match=r"subject p0: .* alike to s4"):
+    flat = brain.copy(data=np.where(brain["stimulus"].values[:, None] == "s04", 2.0, brain.values))
+    with pytest.raises(MeasureError, match=r"subject p0: .* alike to s04"):
         compare_models(models, flat)
 
 

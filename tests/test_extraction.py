@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from brainalign import extract, load_model
+from brainalign import extract, load_model, load_stimuli
 from brainalign.errors import ModelError, ResponseError, StimulusError
 from brainalign.models import HookedModel
 from brainalign.models.layers import select_layers
@@ -385,3 +385,10 @@ def test_batches_hold_sounds_of_one_length_and_no_more_than_asked_for() -> None:
 
     extract(Odd(answer, {"layer": "BC"}), sounds_of(LENGTHS), batch_size=2)
     assert sorted(seen) == sorted([(2, 400), (1, 400), (2, 300), (1, 7), (1, 350)])
+
+
+@pytest.mark.parametrize("device", ["foo", "cuda:99"])
+def test_a_device_that_is_not_there_is_named_before_a_sound_is_played(device, tmp_path):
+    with pytest.raises(ModelError, match=f"the device '{device}' cannot be used"):
+        extract(load_model("logmel"), load_stimuli("demo"), device=device, cache=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import pickle
 import re
 from pathlib import Path
@@ -327,7 +329,7 @@ class TestWeightsFiles:
         path = tmp_path / "my net.safetensors"
         save_file(network.state_dict(), path)
         model = load_model(f"kim2024-cnn:{path}")
-        assert model.name == "kim2024-cnn:my net"
+        assert model.name == f"kim2024-cnn:{path}"
         loaded = tensors(model)
         assert all(torch.equal(v, loaded[k]) for k, v in network.state_dict().items())
         assert model.record["weights_sha256"] == weights_digest(network)
@@ -350,13 +352,48 @@ class TestWeightsFiles:
     def test_a_control_of_a_trained_network(self, tmp_path: Path) -> None:
         save_file(Kim2024CNN(9).state_dict(), tmp_path / "x.safetensors")
         model = load_model(f"kim2024-cnn:{tmp_path}/x.safetensors@permuted:3")
-        assert model.name == "kim2024-cnn:x@permuted:3"
+        assert model.name == f"kim2024-cnn:{tmp_path}/x.safetensors@permuted:3"
         assert tensors(model)["fc2.bias"].shape == (9,)
 
-    def test_what_lies_beside_the_file_of_a_lab_is_its_own_matter(self, tmp_path: Path) -> None:
+    def test_a_card_beside_the_file_that_fits(self, tmp_path: Path) -> None:
+        path = tmp_path / "x.safetensors"
+        save_file(Kim2024CNN(9).state_dict(), path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        card = {"weights_sha256": digest, "labels": list("abcdefghi"), "licence": "CC0"}
+        (tmp_path / "x.json").write_text(json.dumps(card))
+        assert load_model(f"kim2024-cnn:{path}").record["weights_licence"] == "CC0"
+        (tmp_path / "x.json").unlink()
+        assert "weights_licence" not in load_model(f"kim2024-cnn:{path}").record
+
+    @pytest.mark.parametrize(
+        ("card", "message"),
+        [
+            ("[no card", r"x\.json, the card of x\.safetensors, is not JSON: Expecting"),
+            (b"\xff\xfe", r"x\.json, the card of x\.safetensors, is not JSON: .*decode"),
+            ("[]", "is not a JSON object"),
+            ('{"weights_sha256": "abc"}', r"x\.json is the card of other weights: it says weights_sha256 'abc'"),
+            ('{"weights_sha256": null}', "is the card of other weights"),
+            ('{"labels": ["Dog", "Cat"]}', r"names 2 labels, x\.safetensors has 9 outputs"),
+            ('{"labels": "DogDogDog"}', r"names no list of labels, x\.safetensors has 9 outputs"),
+        ],
+    )
+    def test_a_card_that_does_not_fit(self, tmp_path: Path, card: str | bytes, message: str) -> None:
         save_file(Kim2024CNN(9).state_dict(), tmp_path / "x.safetensors")
-        (tmp_path / "x.json").write_text("[no card")
-        assert load_model(f"kim2024-cnn:{tmp_path}/x.safetensors").name == "kim2024-cnn:x"
+        (tmp_path / "x.json").write_bytes(card if isinstance(card, bytes) else card.encode())
+        with pytest.raises(ModelError, match=message):
+            load_model(f"kim2024-cnn:{tmp_path}/x.safetensors")
+
+    def test_the_card_of_another_training(self, tmp_path: Path) -> None:
+        """Swapping the weights of two networks with as many classes changes no shape; the card tells."""
+        for name in ("a", "b"):
+            network = Kim2024CNN(9)
+            save_file(network.state_dict(), tmp_path / f"{name}.safetensors")
+            digest = hashlib.sha256((tmp_path / f"{name}.safetensors").read_bytes()).hexdigest()
+            (tmp_path / f"{name}.json").write_text(json.dumps({"weights_sha256": digest}))
+            load_model(f"kim2024-cnn:{tmp_path}/{name}.safetensors")
+        (tmp_path / "a.safetensors").replace(tmp_path / "b.safetensors")
+        with pytest.raises(ModelError, match=r"b\.json is the card of other weights"):
+            load_model(f"kim2024-cnn:{tmp_path}/b.safetensors")
 
     def test_another_architecture_names_tensors(self, tmp_path: Path) -> None:
         path = tmp_path / "x.safetensors"
@@ -413,10 +450,14 @@ class TestWeightsFiles:
         with pytest.raises(ModelError, match=r"no weights file .*nowhere\.safetensors"):
             load_model(f"kim2024-cnn:{tmp_path}/nowhere.safetensors")
 
-    @pytest.mark.parametrize("name", ["x.pt", "x.pth", "x.ckpt", "no-such-condition/0"])
+    @pytest.mark.parametrize("name", ["x.pt", "ck/h.pth", "x.ckpt"])
     def test_other_formats_are_refused_by_name(self, name: str) -> None:
-        with pytest.raises(ModelError, match=rf"kim2024-cnn' has no trained network '{name}'"):
+        with pytest.raises(ModelError, match=rf"from \.safetensors files only, not from '{name}'.*save_file"):
             load_model(f"kim2024-cnn:{name}")
+
+    def test_an_unknown_condition_is_no_file(self) -> None:
+        with pytest.raises(ModelError, match="kim2024-cnn' has no trained network 'no-such-condition/0'"):
+            load_model("kim2024-cnn:no-such-condition/0")
 
     def test_the_digest_is_of_names_and_values(self) -> None:
         first, second = nn.Linear(2, 2), nn.Linear(2, 2)

@@ -1,8 +1,10 @@
 """Recipes: what they may say, and what running one leaves behind."""
 
 import json
+import shutil
 import textwrap
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -391,3 +393,39 @@ def test_sounds_may_be_manipulated_in_turn(tmp_path):
     assert run.provenance["stimuli"]["sha256"] == {i: expected.digest(i) for i in expected.ids}
     with pytest.raises(BrainalignError, match="has no parameter 'segment'; did you mean 'segment_ms'"):
         compute_recipe(write(tmp_path, text + rsa, ("segment_ms", "segment")))
+
+
+def test_files_beside_the_recipe_and_models_of_one_file_name(tmp_path):
+    """A model is called as the recipe calls it, so two files of one name stay apart."""
+    from brainalign.models.kim2024 import trained_networks
+
+    for folder, variant in (("one", "no-music/0"), ("two", "all/0")):
+        (tmp_path / folder).mkdir()
+        shutil.copy(trained_networks()[variant], tmp_path / folder / "weights.safetensors")
+    (tmp_path / "nets.py").write_text(
+        "import torch\n\n\n"
+        "class Net(torch.nn.Module):\n"
+        "    sample_rate = 8000\n\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.filters = torch.nn.Conv1d(1, 4, 64, stride=32)\n\n"
+        "    def forward(self, waveforms):\n"
+        "        return self.filters(waveforms[:, None])\n"
+    )
+    names = ["kim2024-cnn:one/weights.safetensors", "kim2024-cnn:two/weights.safetensors", "python:nets.py:Net"]
+    head = GOOD[: GOOD.index("    [[models]]")]
+    models = "".join(f'    [[models]]\n    name = "{n}"\n' for n in names)
+    tail = '    [[measures]]\n    name = "response-ratio"\n    categories = ["Music"]\n    n_bootstrap = 0\n'
+    run = compute_recipe(write(tmp_path, head + models + tail))
+    values = {r.table["model"].iloc[0]: r.table["value"].to_numpy() for r in run.results}
+    assert list(values) == names
+    assert not np.array_equal(values[names[0]], values[names[1]])
+    assert [m["name"] for m in run.provenance["models"]] == names
+
+
+def test_an_unwritable_place_is_found_before_anything_is_computed(tmp_path, monkeypatch):
+    monkeypatch.setattr("brainalign.report.folder.compute_recipe", lambda *_, **__: pytest.fail("computed"))
+    (tmp_path / "file").write_text("")
+    for out in (Path("/proc/nope"), tmp_path / "file" / "out"):
+        with pytest.raises(ResultsError, match="cannot be made"):
+            run_recipe(write(tmp_path), out)

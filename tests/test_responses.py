@@ -509,3 +509,10 @@ def test_saved_row_numbers_are_no_unit(name: str) -> None:
 def test_a_column_of_truths_is_no_unit() -> None:
     with pytest.raises(ResponseError, match="the columns valid are not numeric"):
         from_table(pd.DataFrame({"stimulus_id": ["a", "b"], "valid": [True, False], "v": [0.5, 1.5]}))
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA])
+def test_a_label_that_is_missing_is_named(missing):
+    table = pd.DataFrame({"category": ["Music", missing]}, index=["a", "b"])
+    with pytest.raises(ResponseError, match="column 'category' has no entry for b"):
+        make_responses(np.eye(2), ["a", "b"], stimulus_info=table)

@@ -1,11 +1,15 @@
 """RSA against rsatoolbox, scipy, brute-force resampling and expectation on noise."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import spearmanr
 
 from brainalign.errors import MeasureError, ResponseError
+from brainalign.measures.compare_models import compare_models
+from brainalign.measures.encoding import component_encoding
 from brainalign.measures.rdm import correlation_rdm
 from brainalign.measures.rdm_inference import weighted_scores
 from brainalign.measures.rsa import rsa
@@ -140,3 +144,22 @@ def test_bad_input_is_named():
     flat = brain.copy(data=np.where(brain["stimulus"].values[:, None] == "s4", 2.0, brain.values))
     with pytest.raises(MeasureError, match="s4"):
         rsa(flat, brain)
+
+
+def as_compared(model, brain, **options):
+    return compare_models({"net": model}, brain, **options)
+
+
+def test_limits_and_p_do_not_depend_on_the_order_of_sounds():
+    """Draws belong to the ids of the sounds."""
+    rng = np.random.default_rng(4)
+    ids = [f"s{i}" for i in range(24)]
+    info = {"layer": ["one"] * 5}
+    model = make_responses(rng.normal(size=(24, 5)), ids, list("abcde"), unit_info=info)
+    brain = make_responses(rng.normal(size=(24, 4)) + model.values[:, :4], ids, list("vwxy"))
+    options = {"n_bootstrap": 60, "n_permutations": 50}
+    for measure in (partial(component_encoding, splits="kfold", n_splits=3), rsa, as_compared):
+        there = measure(model, brain, **options).table
+        back = measure(model[::-1], brain[rng.permutation(24)], **options).table
+        columns = ["value", "ci_low", "ci_high", "p"]
+        np.testing.assert_allclose(there[columns], back[columns], atol=1e-12)

@@ -370,3 +370,14 @@ def test_165_natural_sounds():
     assert trained["ci_low"] > 1.2
     assert trained["p"] < 0.01
     assert untrained["ci_low"] < 1 < untrained["ci_high"]
+
+
+def test_units_selected_in_another_model_are_refused():
+    test, selection = noise().assign_attrs(source="net-a"), noise(prefix="t").assign_attrs(source="net-b")
+    with pytest.raises(MeasureError, match="units selected in net-b are not those tested in net-a"):
+        make_parts(test, selection, ["Music"])
+
+
+def test_one_category_is_a_list_too():
+    with pytest.raises(MeasureError, match=r"expected a list: \['Music'\]"):
+        make_parts(noise(), None, "Music")

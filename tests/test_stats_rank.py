@@ -208,6 +208,15 @@ def units() -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
+def by_all_signs(d, alternative):
+    """Try all patterns of signs of the differences that are not zero."""
+    d = d[d != 0]
+    ranks = scipy_stats.rankdata(np.abs(d))
+    sums = np.array([ranks @ signs for signs in itertools.product((0, 1), repeat=len(d))])
+    greater, less = (sums >= ranks @ (d > 0)).mean(), (sums <= ranks @ (d > 0)).mean()
+    return {"greater": greater, "less": less, "two-sided": min(1, 2 * min(greater, less))}[alternative]
+
+
 @pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
 @pytest.mark.parametrize("method", ["auto", "asymptotic"])
 def test_many_units_equal_the_loop_and_scipy(units, alternative, method):
@@ -234,8 +243,14 @@ def test_many_units_equal_the_loop_and_scipy(units, alternative, method):
         if not 20 <= i < 25:
             judge = scipy_stats.mannwhitneyu(x[:8, i], y[:, i], alternative=alternative, method=one.method)
             assert (one.statistic, one.p) == (judge.statistic, pytest.approx(judge.pvalue))
-            judge = scipy_stats.wilcoxon(x[:, i], y[:, i], alternative=alternative, method=two.method, correction=False)
-            assert two.p == pytest.approx(judge.pvalue)
+            if two.method == "exact":
+                expected = by_all_signs(x[:, i] - y[:, i], alternative)
+            else:
+                expected = scipy_stats.wilcoxon(
+                    x[:, i], y[:, i], alternative=alternative, method="asymptotic", correction=False
+                ).pvalue
+            assert two.p == pytest.approx(expected)
+    assert set(signs.method) == ({"exact"} if method == "auto" else {"asymptotic"})
     assert set(sums.method[10:25]) == {"asymptotic"}
     assert set(sums.method[:10]) == ({"exact"} if method == "auto" else {"asymptotic"})
 
@@ -277,7 +292,9 @@ def test_zeros_are_dropped_or_ranked():
     dropped, ranked = signed_rank(d), signed_rank(d, zeros="pratt")
     assert (dropped.statistic, dropped.effect_size, dropped.n) == (4, pytest.approx(4 / 6), 3)
     assert (ranked.statistic, ranked.effect_size, ranked.n) == (6, pytest.approx(6 / 9), 3)
-    assert dropped.method == ranked.method == "asymptotic"
+    assert dropped.method == ranked.method == "exact"
+    # Of the 8 patterns of signs, W+ >= 4 (of 1 2 3) in 3, and W+ >= 6 (of 2 3 4) in 3.
+    assert (dropped.p, ranked.p) == (6 / 8, 6 / 8)
 
 
 def test_against_a_chance_level():
@@ -301,9 +318,25 @@ def test_equal_values_show_nothing(alternative, continuity):
 def test_constant_differences():
     """Five equal positive differences: all ranks are tied, W+ is at its maximum."""
     test = signed_rank([0.5] * 5, alternative="greater")
-    assert (test.statistic, test.effect_size, test.method) == (15, 1, "asymptotic")
+    assert (test.statistic, test.effect_size, test.method, test.p) == (15, 1, "exact", 1 / 32)
+    test = signed_rank([0.5] * 5, alternative="greater", method="asymptotic")
     # Mean 7.5; variance 5 * 6 * 11 / 24 less (5^3 - 5) / 48 for the tie.
     assert test.p == pytest.approx(scipy_stats.norm.sf(7.5 / np.sqrt(13.75 - 2.5)))
+
+
+@pytest.mark.parametrize(
+    ("d", "p"), [([1, 1, 2, 2, 1], 0.0625), ([1, 1, 1, 2, 2, 0, 0, 0], 0.0625), ([-1, 0, -2, 0], 0.5)]
+)
+def test_ties_and_zeros_of_few_pairs(d, p):
+    """No two-sided p of five pairs lies below 1/16, however they are tied."""
+    assert signed_rank(d).p == p == by_all_signs(np.array(d, float), "two-sided")
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=9), st.sampled_from(["two-sided", "greater", "less"]))
+def test_exact_with_ties_is_all_patterns_of_signs(d, alternative):
+    if any(d):
+        expected = by_all_signs(np.array(d, float), alternative)
+        assert signed_rank(d, alternative=alternative).p == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -322,7 +355,6 @@ def test_constant_differences():
         (lambda: signed_rank([1.0, 2.0], [1.0]), "not paired"),
         (lambda: signed_rank([1.0, np.nan]), "1 of 2 values of x"),
         (lambda: signed_rank([1.0], np.nan), "1 of 1 values of y"),
-        (lambda: signed_rank([1.0, 0.0], method="exact"), "found ties or zeros in 1 of 1"),
         (lambda: signed_rank(np.arange(1, 1002), method="exact"), "1001 differences"),
         (lambda: p_from_rank_sum(26, 5, 5), "between 0 and 25"),
         (lambda: p_from_rank_sum(0, 0, 5), "0 and 5 observations"),

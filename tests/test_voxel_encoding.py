@@ -419,7 +419,7 @@ def test_stimuli_are_matched_by_id_and_given_splits_are_used():
         ({"splits": []}, "no splits are given"),
         ({"splits": [Split(["s1", "s2", "x"], ["s4", "s5", "s6"])]}, "no responses to: x"),
         ({"splits": [Split(["s1", "s2", "s3"], ["s3", "s5", "s6"])]}, "a split has s3 on both sides"),
-        ({"splits": [Split(["s1", "s2", "s3"], ["s4", "s5"])]}, "fits 3 and tests 2 stimuli; both need at least 3"),
+        ({"splits": [Split(["s1", "s2", "s3"], ["s4", "s5"])]}, "fits 3 and tests 2 stimuli; at least 3 and 3"),
         ({"folds": "max"}, "no rule 'max'"),
     ],
 )

@@ -117,6 +117,10 @@ def _coordinates(
         if len(column) != len(ids):
             raise ResponseError(f"the column {name!r} has {len(column)} entries for {len(ids)} {dim} ids")
         if column.dtype.kind not in "biuf":
+            if empty := [i for i, lacks in zip(ids, pd.isna(column), strict=True) if lacks]:
+                raise ResponseError(
+                    f"the column {name!r} has no entry for {name_some(empty)}; fill it in or leave it out"
+                )
             column = column.astype(str)
         columns[str(name)] = (dim, column)
     return columns
@@ -255,6 +259,12 @@ def align(first: Responses, *others: Responses) -> tuple[Responses, ...]:
         If the sets differ; the message names what is on one side only. Ask for a subset by name
         with :func:`select_stimuli`.
     """
+    for given in (first, *others):
+        if not isinstance(given, xr.DataArray):
+            raise ResponseError(f"expected Responses, found {type(given).__name__}; of a brain, give its .responses")
+        twice = given.indexes["stimulus"][given.indexes["stimulus"].duplicated()]
+        if len(twice):
+            raise ResponseError(f"{describe(given)} has the stimulus {str(twice[0])!r} twice; ids must be unique")
     order = first.indexes["stimulus"]
     aligned = [first]
     for other in others:

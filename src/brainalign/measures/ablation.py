@@ -112,6 +112,9 @@ def ablation(
             raise MeasureError(f"no {name} {value!r}; {did_you_mean(value, get_args(choices))}")
     if not isinstance(model, HookedModel):
         raise MeasureError(f"units of {model.name!r} cannot be silenced: it is no model of torch modules")
+    source = responses.attrs.get("source", model.name)
+    if source != model.name:
+        raise MeasureError(f"the responses are those of {source}, but the model is {model.name}")
     taken = sorted({INTACT, *GROUPS} & set(units or {}))
     if taken:
         raise MeasureError(f"the name {taken[0]!r} of a group of units is taken; choose another")

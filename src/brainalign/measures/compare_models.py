@@ -120,7 +120,12 @@ def compare_models(
     Schütt, H. H. et al. (2023). Statistical inference on representational geometries. eLife 12, e82566.
     """
     check_comparison(comparison, partial=bool(controls))
+    if isinstance(all_responses, xr.DataArray) and "rdm" not in all_responses.dims:
+        raise MeasureError("compare_models takes the responses of models by name: {'my-net': responses}")
     subjects, source, notes = _brain_rdms(brain, distance, by, shrinkage)
+    # In the order of ids, so that no draw depends on the order of a table.
+    by_id = sorted(subjects["stimulus"].values)
+    subjects = subjects.sel(stimulus=by_id, stimulus_2=by_id)
     n = subjects.sizes["stimulus"]
     if n < MINIMUM_STIMULI:
         raise MeasureError(f"RSA needs at least {MINIMUM_STIMULI} stimuli, found {n}")

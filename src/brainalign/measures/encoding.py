@@ -146,8 +146,8 @@ def component_encoding(
         device=device,
     )
     rng = np.random.default_rng(seed)
-    orders = draw_orders(len(ids), n_permutations, rng)
-    counts = draw_counts(len(ids), n_bootstrap, rng)
+    orders = draw_orders(len(ids), n_permutations, rng, ids)
+    counts = draw_counts(len(ids), n_bootstrap, rng, ids=ids)
     y = np.asarray(targets.values, dtype=np.float64)
     bases = {
         layer: decompose_splits(responses.values[:, units], positions)

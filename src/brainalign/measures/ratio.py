@@ -71,7 +71,8 @@ def response_ratio(
     profiles = _profiles(responses, group)
     values = np.asarray(profiles.values, dtype=np.float64)
     ratios = _ratio(values, is_target, np.ones((1, len(is_target))))[0]
-    counts = draw_counts(len(is_target), n_bootstrap, np.random.default_rng(seed), strata=is_target)
+    ids = [str(s) for s in responses["stimulus"].values]
+    counts = draw_counts(len(is_target), n_bootstrap, np.random.default_rng(seed), strata=is_target, ids=ids)
     low, high, notes = interval(ratios, counts, lambda w: _ratio(values, is_target, w), level, strata=is_target)
     test = rank_sum(values[:, is_target].T, values[:, ~is_target].T, alternative=alternative)
     rows = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -26,7 +26,9 @@ LEAST_SAMPLES = 20
 BLOCK = 512
 
 
-def draw_orders(n: int, n_permutations: int, rng: np.random.Generator) -> NDArray[np.intp]:
+def draw_orders(
+    n: int, n_permutations: int, rng: np.random.Generator, ids: Sequence[str] | None = None
+) -> NDArray[np.intp]:
     """Return the measured order of `n` stimuli and random ones.
 
     Parameters
@@ -37,6 +39,8 @@ def draw_orders(n: int, n_permutations: int, rng: np.random.Generator) -> NDArra
         Number of random orders; may be 0.
     rng : numpy Generator
         The source of randomness.
+    ids : sequence of str, length n, optional
+        Ids of the stimuli: the draw then belongs to them, whatever their order.
 
     Returns
     -------
@@ -46,18 +50,40 @@ def draw_orders(n: int, n_permutations: int, rng: np.random.Generator) -> NDArra
     if not 0 <= n_permutations <= 1_000_000:
         raise MeasureError(f"n_permutations is {n_permutations}, expected 0 to 1,000,000")
     measured = np.arange(n, dtype=np.intp)[None]
-    return np.vstack([measured, permute_labels(n, n_permutations, rng)]) if n_permutations else measured
+    if not n_permutations:
+        return measured
+    drawn = permute_labels(n, n_permutations, rng)
+    if ids is not None:
+        sorter, rank = _by_id(ids)
+        drawn = sorter[drawn[:, rank]]
+    return np.vstack([measured, drawn])
 
 
 def draw_counts(
-    n: int, n_bootstrap: int, rng: np.random.Generator, strata: NDArray[np.generic] | None = None
+    n: int,
+    n_bootstrap: int,
+    rng: np.random.Generator,
+    strata: NDArray[np.generic] | None = None,
+    ids: Sequence[str] | None = None,
 ) -> NDArray[np.int64]:
-    """Return how often each bootstrap sample draws each stimulus, as ``bootstrap_counts``, but of 0 samples too."""
+    """Return how often each bootstrap sample draws each stimulus, as ``bootstrap_counts``, but of 0 samples too.
+
+    With `ids` the draw belongs to the stimuli, whatever their order.
+    """
     if n_bootstrap != 0 and not LEAST_SAMPLES <= n_bootstrap <= 1_000_000:
         raise MeasureError(f"n_bootstrap is {n_bootstrap}, expected 0 (no interval) or {LEAST_SAMPLES} to 1,000,000")
     if n_bootstrap == 0:
         return np.empty((0, n), dtype=np.int64)
-    return bootstrap_counts(n, n_bootstrap, rng, strata=strata)
+    if ids is None:
+        return bootstrap_counts(n, n_bootstrap, rng, strata=strata)
+    sorter, rank = _by_id(ids)
+    return bootstrap_counts(n, n_bootstrap, rng, strata=None if strata is None else strata[sorter])[:, rank]
+
+
+def _by_id(ids: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the order that sorts ids, and the place of each id in it."""
+    sorter = np.argsort(np.asarray(ids, dtype=str), kind="stable")
+    return sorter, np.argsort(sorter)
 
 
 def interval(
@@ -89,7 +115,14 @@ def interval(
         distribution).
     notes : list of str, length n_targets
         Says where that was so.
+
+    Raises
+    ------
+    MeasureError
+        If the level is no share.
     """
+    if not 0 < level < 1:
+        raise MeasureError(f"level is {level}, expected a share between 0 and 1, such as 0.95")
     if len(counts) == 0:
         empty = np.full(len(values), np.nan)
         return empty, empty, [""] * len(values)

@@ -91,7 +91,8 @@ def rsa(
         for layer, units in units_by_layer(responses).items()
     }
     rng = np.random.default_rng(seed)
-    orders, counts = draw_orders(n, n_permutations, rng), draw_counts(n, n_bootstrap, rng)
+    ids = [str(s) for s in responses["stimulus"].values]
+    orders, counts = draw_orders(n, n_permutations, rng, ids), draw_counts(n, n_bootstrap, rng, ids=ids)
     models, target = pair_values(np.stack(list(rdms.values()))), pair_values(brain_rdm)[None]
     check_varied(np.concatenate([models, target]), [*(layer or "the model" for layer in rdms), "the brain"])
     observed, null = np.split(permuted_scores(models, target, orders, comparison), [1])

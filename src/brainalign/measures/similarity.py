@@ -169,6 +169,8 @@ def layer_map(
     MeasureError
         As :func:`similarity`, or for a single model with one layer.
     """
+    if hasattr(all_responses, "dims"):
+        raise MeasureError("layer_map takes the responses of models by name: {'my-net': responses}")
     comparison = make_comparison(method, debiased, bandwidth, variance)
     if not all_responses:
         raise MeasureError("there is no model to compare")

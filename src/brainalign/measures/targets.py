@@ -190,6 +190,8 @@ def find_targets(responses: Responses, categories: Sequence[str], column: str = 
     ResponseError
         If values are missing.
     """
+    if isinstance(categories, str):
+        raise MeasureError(f"categories is the text {categories!r}, expected a list: [{categories!r}]")
     responses = average_repetitions(responses)
     check_responses(responses, allow_constant=True)
     sets = label_sets(responses, column)
@@ -239,13 +241,18 @@ def make_parts(
     Raises
     ------
     MeasureError
-        If selection and test share sounds without leave, differ in their units, or are too few.
+        If selection and test share sounds without leave, differ in their model or units, or are too few.
     """
     test = find_targets(responses, categories, column)
     if selection is None:
         if allow_overlap:
             return Parts((Part(test, test),), "overlapping: all sounds select and test")
         return _cross_fit(test, sorted(categories), column, seed)
+    whose = [r.attrs.get("source", "") for r in (responses, selection)]
+    if all(whose) and whose[0] != whose[1]:
+        raise MeasureError(
+            f"units selected in {whose[1]} are not those tested in {whose[0]}: both must be of one model"
+        )
     chosen = find_targets(selection, categories, column)
     own, others = (list(t.responses["unit"].values) for t in (test, chosen))
     if own != others:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from dataclasses import is_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from brainalign.errors import ModelError
 from brainalign.registry import Registry
@@ -57,7 +60,7 @@ _WHERE = {
 }
 
 
-def load_model(name: str) -> AudioModel:
+def load_model(name: str, *, folder: Path | None = None) -> AudioModel:
     """Load a model by name.
 
     Parameters
@@ -69,11 +72,13 @@ def load_model(name: str) -> AudioModel:
         ``"python:my_package.nets:my_net"``); and a control condition, ``random`` for freshly drawn weights, which
         needs no trained ones (``"kim2024-cnn@random:0"``), or ``permuted`` for weights that are shuffled within each
         tensor.
+    folder : Path, optional
+        Where a file that is named by a relative path is looked for first.
 
     Returns
     -------
     AudioModel
-        In evaluation mode, on the CPU.
+        In evaluation mode, on the CPU. It is called as it was asked for.
 
     Raises
     ------
@@ -87,7 +92,7 @@ def load_model(name: str) -> AudioModel:
     if control not in (None, "random", "permuted"):
         raise ModelError(f"model {name!r}: unknown control {control!r}; known: 'random', 'permuted'")
     loader = MODELS.get(match["name"])
-    variant, pretrained = match["variant"] or "", control != "random"
+    variant, pretrained = _beside(match["variant"] or "", folder), control != "random"
     try:
         inspect.signature(loader).bind(variant, pretrained=pretrained)
     except TypeError as why:
@@ -96,15 +101,30 @@ def load_model(name: str) -> AudioModel:
         ) from why
     model: AudioModel = loader(variant, pretrained=pretrained)
     if control is None:
-        return model
+        return _called(model, name)
     replaced = getattr(model, f"with_{control}_weights", None)
     if replaced is None:
         raise ModelError(f"model {match['name']!r} has no weights to replace, so there is no {control} control of it")
     seed = int(match["seed"])
     if seed >= 2**63:
         raise ModelError(f"model {name!r}: the seed is not below 2^63")
-    controlled: AudioModel = replaced(seed)
-    return controlled
+    return _called(replaced(seed), name)
+
+
+def _beside(variant: str, folder: Path | None) -> str:
+    """Put a folder before the file that a variant begins with, if it lies there."""
+    file = re.match(r"[^:?]*", variant)
+    return str(folder / variant) if folder and file and file[0] and (folder / file[0]).is_file() else variant
+
+
+def _called(model: Any, name: str) -> AudioModel:
+    """Return the model under the name by which it was asked for, so that two files of one name stay apart."""
+    if is_dataclass(model) and not isinstance(model, type):
+        model = replace(model, name=name)
+    else:
+        with suppress(AttributeError):
+            model.name = name
+    return cast("AudioModel", model)
 
 
 def __getattr__(name: str) -> Any:
@@ -113,3 +133,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(f"brainalign.models.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -167,6 +167,10 @@ def _listener(
     if batch_size < 1:
         raise ModelError(f"batch_size must be at least 1, found {batch_size}")
     try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as why:
+        raise ModelError(f"the device {device!r} cannot be used: {str(why).splitlines()[0]}") from why
+    try:
         json.dumps(dict(model.record))
     except (TypeError, ValueError) as why:
         raise ModelError(f"the record of {model.name} must be numbers and text, ready for JSON: {why}") from why

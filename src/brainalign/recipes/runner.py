@@ -14,7 +14,16 @@ from brainalign.errors import StimulusError, did_you_mean, name_some
 from brainalign.measures import MEASURES
 from brainalign.measures.result import Result
 from brainalign.recipes.provenance import provenance
-from brainalign.recipes.schema import GIVEN, BrainPart, MeasurePart, Recipe, StimuliPart, find_recipe, read_recipe
+from brainalign.recipes.schema import (
+    GIVEN,
+    BrainPart,
+    MeasurePart,
+    ModelPart,
+    Recipe,
+    StimuliPart,
+    find_recipe,
+    read_recipe,
+)
 from brainalign.responses import Responses, with_columns
 from brainalign.stimuli import STIMULI, StimulusSet, load_stimuli
 from brainalign.stimuli.manipulations import manipulate
@@ -86,7 +95,7 @@ def compute_recipe(
     if brain is not None:
         brain = _match_stimuli(brain, stimuli)
     _check_categories(plan, stimuli)
-    models = _load_models(plan)
+    models = _load_models(plan, path.parent)
     record = provenance(
         plan,
         path,
@@ -97,7 +106,10 @@ def compute_recipe(
         selection,
     )
     _refuse_renamed(record)
-    heard = [_Heard(m, *(_extract(plan, m, s, cache, progress) for s in (stimuli, selection))) for m in models]
+    heard = [
+        _Heard(part.name, model, *(_extract(part, model, s, cache, progress) for s in (stimuli, selection)))
+        for part, model in zip(plan.models, models, strict=True)
+    ]
     results = _measure_all(plan, heard, brain, stimuli, jobs, progress)
     return Run(plan, stimuli, brain, results, record)
 
@@ -156,10 +168,10 @@ def _check_categories(plan: Recipe, stimuli: StimulusSet) -> None:
                 )
 
 
-def _load_models(plan: Recipe) -> list[AudioModel]:
+def _load_models(plan: Recipe, folder: Path) -> list[AudioModel]:
     from brainalign.models import load_model, select_layers
 
-    models = [load_model(part.name) for part in plan.models]
+    models = [load_model(part.name, folder=folder) for part in plan.models]
     # A misspelt layer is found before the first sound is played.
     for model, part in zip(models, plan.models, strict=True):
         select_layers(model, part.layers)
@@ -170,19 +182,19 @@ def _load_models(plan: Recipe) -> list[AudioModel]:
 class _Heard:
     """A model and its responses to the sounds, and to those that select units if there are any."""
 
+    name: str
     model: AudioModel
     responses: Responses | None
     selection: Responses | None
 
 
 def _extract(
-    plan: Recipe, model: AudioModel, stimuli: StimulusSet | None, cache: Path | None, progress: bool
+    part: ModelPart, model: AudioModel, stimuli: StimulusSet | None, cache: Path | None, progress: bool
 ) -> Responses | None:
     from brainalign.models.extraction import extract
 
     if stimuli is None:
         return None
-    part = next(part for part in plan.models if part.name == model.name)
     return extract(model, stimuli, layers=part.layers, pooling=part.pooling, cache=cache, progress=progress)
 
 
@@ -199,9 +211,9 @@ def _measure_all(
     shared = {"brain": brain, "stimuli": stimuli}
     for part in plan.measures:
         needs = GIVEN & set(inspect.signature(MEASURES.get(part.name)).parameters)
-        asked = [own for own in heard if part.models is None or own.model.name in part.models]
+        asked = [own for own in heard if part.models is None or own.name in part.models]
         if "all_responses" in needs:
-            together = {own.model.name: own.responses for own in asked}
+            together = {own.name: own.responses for own in asked}
             offers: list[dict[str, Any]] = [{**shared, "all_responses": together}]
         else:
             offers = [{**shared, **vars(own)} for own in asked]

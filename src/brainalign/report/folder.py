@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import tempfile
 from contextlib import suppress
@@ -88,8 +87,10 @@ def _put_in_place(written: Path, out: Path, overwrite: bool, aside: Path) -> Non
 def _check_out(out: Path, overwrite: bool) -> None:
     """Raise if the results folder is in the way or cannot be made, before anything is computed."""
     parent = next(p for p in out.absolute().parents if p.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ResultsError(f"{out} cannot be made: {parent} is no folder that can be written to")
+    try:
+        Path(tempfile.mkdtemp(dir=parent, prefix=f".{out.name}-")).rmdir()
+    except OSError as why:
+        raise ResultsError(f"{out} cannot be made: {parent} is no folder that can be written to ({why})") from why
     if out.is_file():
         raise ResultsError(f"{out} is a file; choose another folder with --out")
     if not out.is_dir() or not any(out.iterdir()):

@@ -193,10 +193,9 @@ def signed_rank(
     alternative : {"two-sided", "greater", "less"}
         ``"greater"``: `x` tends to be larger than `y`.
     method : {"auto", "exact", "asymptotic"}
-        The null distribution: exact (which holds only without ties among the sizes of the
-        differences, and without zeros), or normal, with the variance corrected for ties.
-        ``"auto"`` is exact for up to 50 differences without ties or zeros; what it chose for each
-        unit is in the result.
+        The null distribution: exact, over all signs of the ranks as they are, ties among them, or
+        normal, with the variance corrected for ties. ``"auto"`` is exact for up to 50 differences;
+        what it chose for each unit is in the result.
     continuity : bool
         Correct the normal approximation for continuity.
     zeros : {"wilcox", "pratt"}
@@ -215,7 +214,7 @@ def signed_rank(
     ------
     MeasureError
         For no observations, NaN or infinite values, shapes that disagree, or an exact p that is
-        asked for with ties or zeros or for too many differences.
+        asked for with too many differences.
 
     References
     ----------
@@ -237,14 +236,17 @@ def signed_rank(
     shape, n_all = x.shape[:-1], x.shape[-1]
     d = x.reshape(-1, n_all)
     n_zero = np.count_nonzero(d == 0, axis=1)
-    size = np.sort(np.abs(d), axis=1)
-    tied = (n_zero > 0) | (np.diff(size, axis=1) == 0).any(axis=1)
     if method == "exact":
         check_exact_size(n_all)
-    chosen = _choose(method, tied, n_all, "ties or zeros")
+    chosen = np.full(
+        len(d), "exact" if method == "exact" or (method == "auto" and n_all <= AUTO_EXACT) else "asymptotic"
+    )
     w, p = np.zeros(len(d)), np.ones(len(d))
-    for name in ("exact", "asymptotic"):
-        units = (chosen == name) & (n_zero < n_all)
+    untied = (n_zero == 0) & (np.diff(np.sort(np.abs(d), axis=1), axis=1) != 0).all(axis=1)
+    for name, units in (
+        ("exact", (chosen == "exact") & untied),
+        ("asymptotic", (chosen != "exact") & (n_zero < n_all)),
+    ):
         if units.any():
             options: dict[str, Any] = {
                 "axis": 1,
@@ -256,6 +258,8 @@ def signed_rank(
             greater = wilcoxon(d[units], alternative="greater", **options)
             w[units] = greater.statistic
             p[units] = wilcoxon(d[units], alternative=alternative, **options).pvalue
+    for unit in np.flatnonzero((chosen == "exact") & ~untied & (n_zero < n_all)):
+        w[unit], p[unit] = _exact_with_ties(d[unit], alternative, zeros)
     n = n_all - n_zero
     total = n * (n + 1) / 2
     if zeros == "pratt":
@@ -270,6 +274,23 @@ def signed_rank(
         method=_shaped(chosen, shape),
         alternative=alternative,
     )
+
+
+def _exact_with_ties(d: FloatArray, alternative: str, zeros: str) -> tuple[float, float]:
+    """Return W+ and its p over all signs of the midranks; doubled, midranks are whole numbers."""
+    from scipy.stats import rankdata
+
+    kept = d[d != 0]
+    ranks = rankdata(np.abs(kept)) if zeros == "wilcox" else rankdata(np.abs(d))[d != 0]
+    doubled = np.rint(2 * ranks).astype(int)
+    pmf = np.ones(1)
+    for rank in doubled:
+        nothing = np.zeros(rank)
+        pmf = (np.concatenate([pmf, nothing]) + np.concatenate([nothing, pmf])) / 2
+    k = int(doubled[kept > 0].sum())
+    greater, less = float(pmf[k:].sum()), float(pmf[: k + 1].sum())
+    tail = {"greater": greater, "less": less, "two-sided": 2 * min(greater, less)}[alternative]
+    return k / 2, min(1.0, tail)
 
 
 def _choose(method: str, tied: NDArray[np.bool_], n: int, what: str) -> NDArray[np.str_]:

@@ -78,3 +78,7 @@ def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'brainalign.stimuli' has no attribute {name!r}")
     return getattr(import_module(f"brainalign.stimuli.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
