@@ -90,3 +90,13 @@ def test_pooled_and_per_fold_scores_of_noise_differ():
 def test_unknown_names(call, message):
     with pytest.raises(MeasureError, match=message):
         call(np.zeros((3, 1)))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("statistic", ["r", "r2", "R2"])
+def test_a_resample_without_any_of_the_stimuli_scores_zero(statistic):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(5, 2))
+    found = score(x, x + 0.1, statistic, np.array([[0.0] * 5, [1.0] * 5]))
+    np.testing.assert_array_equal(found[0], 0)
+    assert (found[1] > 0.5).all()

@@ -41,7 +41,8 @@ def score(
     Returns
     -------
     ndarray, shape (n_targets,) or (n_resamples, n_targets)
-        Where predictions or observations are constant, r and r2 are 0; where observations are, R2 is 0.
+        Where predictions or observations are constant, r and r2 are 0; where observations are, R2 is 0. All are 0 in
+        a resample without any of these stimuli.
 
     Raises
     ------
@@ -125,6 +126,12 @@ def _along_present(values: Array, rule: str, axis: int) -> Array:
     return np.asarray(np.where(nothing, np.nan, together))
 
 
+def _total(w: Array) -> Array:
+    """Return the sums of weights; a resample that drew none of these stimuli has no score, and counts as constant."""
+    total = w.sum(axis=1, keepdims=True)
+    return np.asarray(np.where(total > 0, total, 1.0))
+
+
 def _correlation(predictions: Array, observed: Array, w: Array) -> Array:
     # What is the same for all stimuli has no correlation; centred by its mean it would be rounding noise.
     constant = (np.ptp(predictions, axis=0) == 0) | (np.ptp(observed, axis=0) == 0)
@@ -132,7 +139,7 @@ def _correlation(predictions: Array, observed: Array, w: Array) -> Array:
     # underflow where a penalty has shrunk predictions to nothing.
     p, q = predictions - predictions.mean(axis=0), observed - observed.mean(axis=0)
     p, q = (x / np.where(constant, 1, np.abs(x).max(axis=0)) for x in (p, q))
-    total = w.sum(axis=1, keepdims=True)
+    total = _total(w)
     p_mean, q_mean = w @ p / total, w @ q / total
     covariance = w @ (p * q) / total - p_mean * q_mean
     p_variance, q_variance = w @ p**2 / total - p_mean**2, w @ q**2 / total - q_mean**2
@@ -144,7 +151,7 @@ def _correlation(predictions: Array, observed: Array, w: Array) -> Array:
 
 def _determination(predictions: Array, observed: Array, w: Array) -> Array:
     q = observed - observed.mean(axis=0)
-    total = w.sum(axis=1, keepdims=True)
+    total = _total(w)
     error = w @ (observed - predictions) ** 2 / total
     variance = w @ q**2 / total - (w @ q / total) ** 2
     defined = variance > 1e-14 * np.maximum((q**2).max(axis=0), np.finfo(float).tiny)

@@ -85,7 +85,8 @@ def voxel_encoding(
         For noise in the measurements, by repetitions. ``reliability``: r2 and R2 are divided by the split-half
         reliability of the mean over repetitions on the training sounds, r by its root. ``tuckute2023``: the
         published formula (:func:`~brainalign.stats.ceilings.tuckute2023_divisor`), with the slip at very negative
-        correlations repaired and scores above 1 counted as 1. ``tuckute2023-unbounded``: as released.
+        correlations repaired and scores above 1 counted as 1; in simulations it is biased upward, where
+        ``reliability`` is not. ``tuckute2023-unbounded``: as released.
     min_reliability : float, optional
         A voxel counts in the splits on whose training sounds its mean over repetitions is at least so reliable,
         and is left out if there are none: the sounds that score a split never select its voxels. By default, for
