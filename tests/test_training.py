@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
-from brainalign._files import sha256
+from brainalign._files import sha256, write_then_rename
 from brainalign.errors import ModelError, RecipeError, ResultsError, StimulusError
 from brainalign.models import load_model
 from brainalign.models.kim2024 import Kim2024CNN
@@ -209,7 +211,8 @@ class TestTrain:
     def test_the_best_epoch_is_kept_in_half_precision(self, studio: Path, trained: Path) -> None:
         card = json.loads((trained / "weights.json").read_text())
         log = pd.read_csv(trained / "log.csv")
-        assert card["training"]["kept_epoch"] == 1 + int(log["val_ap"].to_numpy().argmax())
+        assert log["epoch"].tolist() == [1, 2, 3]
+        assert card["training"]["kept_epoch"] == log["epoch"][log["val_ap"].idxmax()]
         # rounding to half precision moves outputs by less than what would reorder many of the 18 pairs
         assert card["scores"]["val_ap"] == pytest.approx(log["val_ap"].max(), abs=0.05)
         weights = load_file(trained / "weights.safetensors")
@@ -257,9 +260,42 @@ class TestTrain:
         assert counts["test"] == 6
         assert card["data"]["left_out"] == {"removed by hand": 1}
 
-    def test_random_labels_keep_the_last_epoch(self, studio: Path, tmp_path: Path) -> None:
-        card = train(studio / "recipe.toml", tmp_path / "out", condition="random-labels", epochs=2).card
+    def test_random_labels_keep_the_last_epoch(
+        self, studio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        out = tmp_path / "out"
+        card = train(studio / "recipe.toml", out, condition="random-labels", epochs=2, progress=True).card
         assert card["training"]["kept_epoch"] == 2
+        shown = "".join(capsys.readouterr())
+        assert re.findall(r"(?i)epoch (\d+) of 2: 100%", shown)[-1] == "2"
+        assert set(re.findall(r"(?i)epoch (\d+)", shown)) == {"1", "2"}
+
+    def test_labels_that_the_map_lacks_are_named(self, studio: Path, tmp_path: Path) -> None:
+        table = (studio / "set" / "metadata.csv").read_text().replace("Tone,train", "Tone|spaceship,train", 2)
+        (tmp_path / "lab-sounds").mkdir()
+        (tmp_path / "lab-sounds" / "metadata.csv").write_text(table.replace("Noise,val", "noize,val", 1))
+        (tmp_path / "lab-sounds" / "audio").symlink_to(studio / "set" / "audio", target_is_directory=True)
+        (tmp_path / "map.csv").write_text("label,audioset\n" + "".join(f"{kind},{kind}\n" for kind in KINDS))
+        changes = {"data": str(tmp_path / "lab-sounds"), "label_map": str(tmp_path / "map.csv"), "epochs": 1}
+        message = r"not in the label map .*map\.csv are not learnt: 'spaceship' \(2 clips\), 'noize' \(1 clip\);"
+        with pytest.warns(UserWarning, match=message):
+            card = train(studio / "recipe.toml", tmp_path / "out", **changes).card
+        assert card["data"]["name"] == "lab-sounds"
+        assert card["data"]["unmapped_labels"] == {"spaceship": 2, "noize": 1}
+        assert card["data"]["left_out"] == {"no label with a name in AudioSet": 1}
+
+    def test_missing_clips_of_a_folder_are_left_out(self, studio: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "set"
+        folder.mkdir()
+        table = (studio / "set" / "metadata.csv").read_text()
+        (folder / "metadata.csv").write_text(table + "99,gone.wav,Noise,train\n")
+        (folder / "audio").symlink_to(studio / "set" / "audio", target_is_directory=True)
+        with pytest.raises(StimulusError, match=r'1 of 37 clips .*gone\.wav.*missing_clips = "leave-out"'):
+            train(studio / "recipe.toml", tmp_path / "out", data=str(folder))
+        changes = {"data": str(folder), "missing_clips": "leave-out", "epochs": 1}
+        card = train(studio / "recipe.toml", tmp_path / "out", **changes).card
+        assert card["data"]["n_clips"] == {"train": 27, "val": 6, "test": 3}
+        assert card["data"]["left_out"] == {"clip is not there": 1}
 
 
 class TestResume:
@@ -272,7 +308,13 @@ class TestResume:
             with pytest.raises(KilledError):
                 train(studio / "recipe.toml", tmp_path / "out")
         assert (tmp_path / "out" / "last.ckpt").exists() == (epoch > 0)
+        # what a kill in the middle of writing leaves, and a file of somebody else
+        files = ("last.ckpt", "best.safetensors", "log.csv", "notes.txt")
+        writing = [write_then_rename(tmp_path / "out" / name) for name in files]
+        assert all(writer.__enter__().exists() for writer in writing)
         resumed = train(studio / "recipe.toml", tmp_path / "out")
+        hidden = [p.name for p in (tmp_path / "out").iterdir() if p.name.startswith(".")]
+        assert [name[:7] for name in hidden] == [".notes-"]
         assert sha256(resumed.weights) == sha256(trained / "weights.safetensors")
         columns = ["epoch", "learning_rate", "train_loss", "val_loss", "val_ap"]
         logs = [pd.read_csv(folder / "log.csv")[columns] for folder in (trained, tmp_path / "out")]
@@ -334,7 +376,10 @@ class TestBadInput:
             ({"epochs": 0}, "epochs: .*greater than or equal to 1"),
             ({"mean_rms": 2.0}, "mean_rms"),
             ({"n_devices": 2, "batch_size": 9}, "cannot be shared equally by 2 devices"),
-            ({"data": "nowhere"}, "'nowhere' is not there .*BRAINALIGN_DATA"),
+            ({"data": "nowhere"}, r'data = "nowhere" is not there .*BRAINALIGN_DATA; docs/training\.md'),
+            ({"ontology": "nowhere"}, 'ontology = "nowhere" is not there'),
+            ({"label_map": "nowhere"}, 'label_map = "nowhere" is not there'),
+            ({"exclude": "nowhere"}, 'exclude = "nowhere" is not there'),
             ({"batch_size": 13}, "would hold 1 of 27 training clips"),
             ({"batch_size": 12, "n_devices": 2}, "would hold 3 of 27 training clips"),
         ],
@@ -359,6 +404,12 @@ class TestBadInput:
         with pytest.raises(StimulusError, match=r"none of the 1 clips .* 'abc' there, '0' here"):
             train(studio / "recipe.toml", tmp_path / "out", exclude=str(tmp_path / "list.txt"))
 
+    def test_a_folder_of_neither_layout(self, studio: Path, tmp_path: Path) -> None:
+        with pytest.raises(
+            StimulusError, match=r"neither metadata\.csv nor balanced_train_segments\.csv; docs/training"
+        ):
+            train(studio / "recipe.toml", tmp_path / "out", data=str(tmp_path))
+
     def test_unreadable_clips_stop_it_before_it_starts(self, studio: Path, tmp_path: Path) -> None:
         folder = tmp_path / "set"
         folder.mkdir()
@@ -366,6 +417,22 @@ class TestBadInput:
         with pytest.raises(StimulusError, match=r"2 of 2 clips cannot be used: .*a\.wav.*b\.wav"):
             train(studio / "recipe.toml", tmp_path / "out", data=str(folder))
         assert not (tmp_path / "out").exists()
+
+
+def test_the_docs_name_every_key_with_its_default() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "training.md").read_text(encoding="utf-8")
+    table = page.partition("## All keys of a recipe")[2].partition("\n\n--")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", table, re.MULTILINE))
+    assert list(rows) == list(TrainingRecipe.model_fields)
+    recipes = [TrainingRecipe(data="x", condition=name) for name in ("no-music", "random-labels")]
+    for key, text in rows.items():
+        if key in ("epochs", "keep"):
+            expected = [f"{getattr(recipe, key)}" for recipe in recipes]
+            assert re.sub(r'[`"]', "", text) == f"{expected[0]}, {expected[1]} for random-labels"
+        elif key != "data":
+            default = TrainingRecipe.model_fields[key].default
+            given = None if text == "none" else tomllib.loads(f"x = {text.strip('`')}")["x"]
+            assert given == default, key
 
 
 @pytest.mark.slow

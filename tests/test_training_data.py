@@ -141,11 +141,36 @@ class TestFolder:
             ("file,labels,split", "a.wav,x,dev\n", "unknown splits dev"),
             ("file,labels", "../../etc/passwd,x\n", "outside its folder"),
             ("file,labels", "/etc/passwd,x\n", "outside its folder"),
+            ("file,labels", "audio/../../a.wav,x\n", r"outside its folder: 'audio/\.\./\.\./a\.wav'"),
         ],
     )
     def test_bad_tables(self, tmp_path: Path, header: str, rows: str, message: str) -> None:
         with pytest.raises(StimulusError, match=message):
             read_folder(self.table(tmp_path / "set", rows, header))
+
+    def test_links_of_the_lab_are_followed(self, tmp_path: Path) -> None:
+        """A big corpus lies elsewhere: the folder of sounds, one sound, or the whole set may be a link to it."""
+        for name in ("flute0.wav", "flute1.wav"):
+            write_sound(tmp_path / "disk" / name)
+        folder = self.table(tmp_path / "set", "flute0.wav,x\nsub/flute1.wav,x\n")
+        (folder / "audio").symlink_to(tmp_path / "disk", target_is_directory=True)
+        (folder / "sub").mkdir()
+        (folder / "sub" / "flute1.wav").symlink_to(tmp_path / "disk" / "flute1.wav")
+        (tmp_path / "link").symlink_to(folder, target_is_directory=True)
+        for root in (folder, tmp_path / "link"):
+            files = list(read_folder(root).clips["file"])
+            assert [path.resolve() for path in files] == [tmp_path / "disk" / f"flute{i}.wav" for i in range(2)]
+
+    def test_missing_clips(self, tmp_path: Path) -> None:
+        folder = self.table(tmp_path / "set", "a.wav,Dog\nb.wav,Dog\nc.wav,Cat\nd.wav,other\n")
+        write_sound(folder / "audio" / "a.wav")
+        (tmp_path / "map.csv").write_text("label,audioset\nDog,Dog\nCat,Cat\n")
+        everything = read_folder(folder, tmp_path / "map.csv")
+        assert everything.clips.index.tolist() == ["a.wav", "b.wav", "c.wav"]
+        corpus = read_folder(folder, tmp_path / "map.csv", "leave-out")
+        assert corpus.clips.index.tolist() == ["a.wav"]
+        assert corpus.left_out == {"no label with a name in AudioSet": 1, "clip is not there": 2}
+        assert corpus.classes == everything.classes == ("Cat", "Dog")
 
     def test_a_missing_table_and_a_double_mapping(self, tmp_path: Path) -> None:
         with pytest.raises(StimulusError, match="cannot read the table"):
@@ -208,11 +233,13 @@ class TestConditions:
 
     def test_an_empty_class_after_exclusion(self) -> None:
         corpus = corpus_of([("Piano",), ("Car",), ("Piano",)], ["train", "train", "val"])
-        with pytest.raises(StimulusError, match=r"'no-music' leaves no val clips of 'made' \(1 before\)"):
+        message = r"'no-music' leaves no val clips of 'made' \(1 before\); left out in all: 2 \(labels excluded by 'no-"
+        with pytest.raises(StimulusError, match=message):
             apply_condition(corpus, "no-music", ONTOLOGY)
 
     def test_a_label_that_the_ontology_does_not_know(self) -> None:
-        with pytest.raises(StimulusError, match="does not know the labels 'Kar', 'Xyz'; did you mean 'Car'"):
+        message = r"does not know the labels 'Kar', 'Xyz'; did you mean 'Car'\?; .*label_map = .*docs/training\.md"
+        with pytest.raises(StimulusError, match=message):
             apply_condition(corpus_of([("Kar", "Xyz")] * 2, ["train", "val"]), "all", ONTOLOGY)
 
     def test_an_unknown_condition(self) -> None:
@@ -292,6 +319,14 @@ class TestAudioSet:
         write_sound(folder / "again" / "xyz_9.flac")
         with pytest.raises(StimulusError, match="'xyz_9' is there twice"):
             read_audioset(folder)
+
+    def test_sounds_behind_links_are_found_once(self, tmp_path: Path) -> None:
+        folder = self.layout(tmp_path / "set", 'xyz_9, 0.000, 10.000, "/m/3"\n')
+        write_sound(tmp_path / "disk" / "sub" / "xyz_9.wav")
+        (tmp_path / "disk" / "ring").symlink_to(tmp_path / "disk", target_is_directory=True)
+        for name in ("audio", "audio-again"):
+            (folder / name).symlink_to(tmp_path / "disk", target_is_directory=True)
+        assert read_audioset(folder).clips["file"].tolist() == [folder / "audio" / "sub" / "xyz_9.wav"]
 
     @pytest.mark.parametrize(
         ("rows", "message"),
@@ -407,6 +442,9 @@ class TestLogMels:
         with pytest.raises(StimulusError, match="4 of 5 clips") as error:
             log_mels([tmp_path / name for name in names], cache=tmp_path / "cache")
         assert all(name in str(error.value) for name in names[1:])
+        assert 'missing_clips = "leave-out"' in str(error.value)
+        with pytest.raises(StimulusError, match=r"2 of 2 clips .*; mend them, or take them out of the table$"):
+            log_mels([tmp_path / name for name in names[2:4]])
         assert not (tmp_path / "cache").exists()
 
     def test_silence_has_no_level(self, tmp_path: Path) -> None:

@@ -98,12 +98,16 @@ def _run(recipe: str, out: Path, seed: int | None, jobs: int, overwrite: bool, n
 @app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="A TOML file, or kim2024/train-no-music and the like.")],
-    out: Out = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the result; an interrupted training in it goes on.")
+    ] = None,
     seed: Seed = None,
     data: Annotated[str | None, typer.Option("--data", help="Folder of sounds; replaces the recipe's.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Replaces the recipe's.")] = None,
 ) -> None:
-    """Train a network, or go on with a training that was interrupted.
+    """Train a network, or go on with a training that was interrupted: the same command.
+
+    What a folder of sounds must hold, and all keys of a recipe: docs/training.md.
 
     Example: brainalign train kim2024/train-no-music --out trained/no-music-0
     """

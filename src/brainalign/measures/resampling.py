@@ -68,7 +68,28 @@ def draw_counts(
 ) -> NDArray[np.int64]:
     """Return how often each bootstrap sample draws each stimulus, as ``bootstrap_counts``, but of 0 samples too.
 
-    With `ids` the draw belongs to the stimuli, whatever their order.
+    Parameters
+    ----------
+    n : int
+        Number of stimuli.
+    n_bootstrap : int
+        Number of samples; 0, or at least 20.
+    rng : numpy Generator
+        The source of randomness.
+    strata : ndarray, shape (n,), optional
+        Labels within which is drawn.
+    ids : sequence of str, length n, optional
+        Ids of the stimuli: the draw then belongs to them, whatever their order.
+
+    Returns
+    -------
+    ndarray of int, shape (n_bootstrap, n)
+        Each row sums to n.
+
+    Raises
+    ------
+    MeasureError
+        If there are too few samples for tails.
     """
     if n_bootstrap != 0 and not LEAST_SAMPLES <= n_bootstrap <= 1_000_000:
         raise MeasureError(f"n_bootstrap is {n_bootstrap}, expected 0 (no interval) or {LEAST_SAMPLES} to 1,000,000")

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from brainalign._files import sha256
 from brainalign.errors import ModelError, did_you_mean
 from brainalign.models.hooked import HookedModel, load_weights, weights_digest
 from brainalign.models.logmel import HOP_SAMPLES, SAMPLE_RATE, LogMel
@@ -113,7 +115,8 @@ def load_kim2024(variant: str = "", *, pretrained: bool = True) -> HookedModel:
     Raises
     ------
     ModelError
-        If no weights are named, or they do not fit.
+        If no weights are named, they do not fit, or a card beside the file (the same name with the suffix ``.json``)
+        is not JSON or belongs to other weights.
     """
     if not pretrained:
         if variant:
@@ -124,6 +127,11 @@ def load_kim2024(variant: str = "", *, pretrained: bool = True) -> HookedModel:
         path, name = trained[variant], variant
     elif variant.endswith(".safetensors"):
         path, name = Path(variant), Path(variant).stem
+    elif Path(variant).suffix:
+        raise ModelError(
+            f"model 'kim2024-cnn' reads weights from .safetensors files only, not from {variant!r} (other formats may "
+            f"hold code); save the network's state_dict with safetensors.torch.save_file"
+        )
     else:
         asked = f"has no trained network {variant!r}" if variant else "names no weights"
         raise ModelError(
@@ -133,9 +141,9 @@ def load_kim2024(variant: str = "", *, pretrained: bool = True) -> HookedModel:
     network = _untrained(_n_classes(path))
     load_weights(network, path)
     record = {"weights_sha256": weights_digest(network)}
-    card = path.with_suffix(".json")
-    if variant in trained and card.is_file():
-        record["weights_licence"] = str(json.loads(card.read_text(encoding="utf-8")).get("licence", ""))
+    card = _card(path, network.fc2.out_features)
+    if "licence" in card:
+        record["weights_licence"] = str(card["licence"])
     return _model(f"kim2024-cnn:{name}", network, record)
 
 
@@ -164,6 +172,30 @@ def _n_classes(path: Path) -> int:
     except (safetensors.SafetensorError, OSError) as why:
         raise ModelError(f"{path} is not a safetensors file: {why}") from why
     return N_CLASSES
+
+
+def _card(weights: Path, n_classes: int) -> dict[str, Any]:
+    """Read the card beside a weights file, if there is one, and check that it is of these weights."""
+    path = weights.with_suffix(".json")
+    if not path.is_file():
+        return {}
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as why:
+        raise ModelError(f"{path}, the card of {weights.name}, is not JSON: {why}; mend it or move it away") from why
+    if not isinstance(card, dict):
+        raise ModelError(f"{path}, the card of {weights.name}, is not a JSON object; mend it or move it away")
+    found = sha256(weights)
+    if card.get("weights_sha256", found) != found:
+        raise ModelError(
+            f"{path} is the card of other weights: it says weights_sha256 {card['weights_sha256']!r}, "
+            f"{weights.name} has {found!r}; bring the file and the card of one training together"
+        )
+    labels = card.get("labels")
+    if labels is not None and (not isinstance(labels, list) or len(labels) != n_classes):
+        count = len(labels) if isinstance(labels, list) else "no list of"
+        raise ModelError(f"{path} names {count} labels, {weights.name} has {n_classes} outputs; mend the card")
+    return card
 
 
 def _model(name: str, network: Kim2024CNN, record: dict[str, str]) -> HookedModel:

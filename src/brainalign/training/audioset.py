@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import xml.etree.ElementTree as ElementTree
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -32,8 +34,8 @@ def read_audioset(folder: Path, missing_clips: Literal["error", "leave-out"] = "
     ----------
     folder : Path
         Holds ``class_labels_indices.csv``, ``balanced_train_segments.csv`` (training), optionally ``eval_segments.csv``
-        (test), and anywhere beneath it the sounds, as wav, wav.gz or flac, named by YouTube id (``ID.wav``) or by id
-        and start (``ID_30.000.wav``).
+        (test), and anywhere beneath it (symbolic links are followed) the sounds, as wav, wav.gz or flac, named by
+        YouTube id (``ID.wav``) or by id and start (``ID_30.000.wav``).
     missing_clips : {'error', 'leave-out'}
         What to do about clips of the segment lists that are not there.
 
@@ -119,7 +121,7 @@ def _read_segments(path: Path, names: dict[str, str]) -> pd.DataFrame:
 def _sounds(folder: Path) -> dict[str, Path]:
     """Return the sound files beneath a folder by their names without suffix."""
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in _beneath(folder):
         suffix = next((s for s in SUFFIXES if path.name.endswith(s)), None)
         if suffix is None:
             continue
@@ -128,6 +130,19 @@ def _sounds(folder: Path) -> dict[str, Path]:
             raise StimulusError(f"the clip {name!r} is there twice: {found[name]} and {path}; keep one")
         found[name] = path
     return found
+
+
+def _beneath(folder: Path) -> Iterator[Path]:
+    """Yield the files beneath a folder, through symbolic links too, no folder twice (links may form a ring)."""
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield from (Path(place) / name for name in sorted(names))
 
 
 def read_exclusions(path: Path) -> tuple[str, ...]:

@@ -75,7 +75,10 @@ def apply_condition(
     StimulusError
         If the condition is unknown, the ontology does not know a label, or no clip is left to train or validate on.
     """
-    ontology.check(corpus.classes)
+    ontology.check(
+        corpus.classes,
+        'labels are names of AudioSet, or label_map = "FILE.csv" says what they are called there (docs/training.md)',
+    )
     excluded = excluded_labels(condition, ontology)
     clips = corpus.clips
     test = (clips["split"] == "test").to_numpy()
@@ -89,7 +92,9 @@ def apply_condition(
         if not len(kept.of(split)):
             raise StimulusError(
                 f"condition {condition!r} leaves no {split} clips of {corpus.name!r} "
-                f"({int((clips['split'] == split).sum())} before); choose another condition or more data"
+                f"({int((clips['split'] == split).sum())} before); left out in all: "
+                f"{', '.join(f'{n} ({why})' for why, n in left_out.items()) or 'none'}; "
+                f"choose another condition or more data"
             )
     return with_random_labels(kept, seed) if condition == "random-labels" else kept
 

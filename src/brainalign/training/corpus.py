@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -63,23 +64,28 @@ class Corpus:
         return np.flatnonzero(self.clips["split"].to_numpy() == split)
 
 
-def read_folder(folder: Path, label_map: Path | None = None) -> Corpus:
+def read_folder(
+    folder: Path, label_map: Path | None = None, missing_clips: Literal["error", "leave-out"] = "error"
+) -> Corpus:
     """Read a folder of sounds with a table of labels.
 
     Parameters
     ----------
     folder : Path
-        Holds ``metadata.csv`` with columns ``file`` (beneath the folder or its ``audio``) and ``labels`` (separated by
-        a bar), and optionally ``id`` and ``split`` (train, val, test).
+        Holds ``metadata.csv`` with columns ``file`` (beneath the folder or its ``audio``; either may be or hold
+        symbolic links) and ``labels`` (separated by a bar), and optionally ``id`` and ``split`` (train, val, test).
     label_map : Path, optional
         A CSV with columns ``label`` and ``audioset`` (names separated by a bar): what the labels of the table are
         called in AudioSet. Labels that are not in it are counted; clips without any that is are left out and counted.
         Without a map the labels are taken as they are.
+    missing_clips : {'error', 'leave-out'}
+        Whether clips of the table that are not there are left out and counted; otherwise they stay, and are reported
+        with all others that cannot be used when the clips are read.
 
     Returns
     -------
     Corpus
-        Its classes are all labels that occur, sorted. Without a ``split`` column the clips are all ``train``; see
+        Its classes are all labels of the table, sorted. Without a ``split`` column the clips are all ``train``; see
         :func:`split_off_validation`.
 
     Raises
@@ -102,18 +108,23 @@ def read_folder(folder: Path, label_map: Path | None = None) -> Corpus:
     unmapped = Counter(label for labels in given for label in labels if label not in names)
     clips = pd.DataFrame(
         {
-            "file": [_inside(folder, name) for name in table["file"]],
+            "file": [_sound(folder, name) for name in table["file"]],
             "labels": mapped,
             "split": split.to_numpy(),
         },
         index=pd.Index(ids, name="id"),
     )
     named = np.array([bool(labels) for labels in mapped])
+    absent = np.array([missing_clips == "leave-out" and not path.is_file() for path in clips["file"]])
+    left_out = {
+        "no label with a name in AudioSet": int((~named).sum()),
+        "clip is not there": int((named & absent).sum()),
+    }
     return Corpus(
         name=folder.resolve().name,
-        clips=clips[named],
+        clips=clips[named & ~absent],
         classes=tuple(sorted({name for labels in mapped for name in labels})),
-        left_out={"no label with a name in AudioSet": int((~named).sum())} if not named.all() else {},
+        left_out={why: n for why, n in left_out.items() if n},
         unmapped=dict(unmapped.most_common()),
     )
 
@@ -202,12 +213,12 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     return table
 
 
-def _inside(folder: Path, name: str) -> Path:
-    """Return where a sound lies; a table must not name files outside its folder."""
+def _sound(folder: Path, name: str) -> Path:
+    """Return where a sound lies; a table must not name files outside its folder, but a link in it may lead there."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise StimulusError(
+            f"{folder / 'metadata.csv'} names a file outside its folder: {name!r}; names are relative to the folder or "
+            f"its 'audio', without '..' (a symbolic link in the folder may lead elsewhere)"
+        )
     root = folder.resolve()
-    for path in (root / name, root / "audio" / name):
-        if not path.resolve().is_relative_to(root):
-            raise StimulusError(f"{folder / 'metadata.csv'} names a file outside its folder: {name!r}")
-        if path.is_file():
-            return path
-    return root / "audio" / name
+    return root / name if (root / name).is_file() else root / "audio" / name

@@ -15,7 +15,7 @@ def save_learning_curves(log: pd.DataFrame, path: Path, title: str, kept_epoch: 
     Parameters
     ----------
     log : DataFrame
-        One row per epoch, as in ``log.csv``.
+        One row per epoch, counted from 1, as in ``log.csv``.
     path : Path
         A PNG file.
     title : str
@@ -27,7 +27,7 @@ def save_learning_curves(log: pd.DataFrame, path: Path, title: str, kept_epoch: 
 
     figure = Figure(figsize=(9, 3), layout="constrained")
     losses, precision, rate = figure.subplots(1, 3)
-    epochs = log["epoch"] + 1
+    epochs = log["epoch"]
     losses.semilogy(epochs, log["train_loss"], label="training (with dropout)")
     losses.semilogy(epochs, log["val_loss"], label="validation")
     losses.set_ylabel("binary cross-entropy")

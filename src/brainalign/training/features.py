@@ -133,9 +133,12 @@ def log_mels(
     surveyed = _each(_survey, files, workers, progress, "reading clips")
     failed = [result for result in surveyed if isinstance(result, str)]
     if failed:
+        absent = not all(path.is_file() for path in files)
         raise StimulusError(
             f"{len(failed)} of {len(files)} clips cannot be used: {name_some(failed, 10)}; "
             f"mend them, or take them out of the table"
+            + absent
+            * '; to train without those that are not there, say missing_clips = "leave-out"'
         )
     lengths, levels, digests = zip(*(r for r in surveyed if not isinstance(r, str)), strict=True)
     found_rms = float(np.mean(levels))

@@ -13,7 +13,7 @@ import lightning
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
@@ -144,7 +144,7 @@ class Training(lightning.LightningModule):
         self.log("val_ap", val_ap, prog_bar=True, logger=False, sync_dist=True)
         self.history.rows.append(
             {
-                "epoch": self.current_epoch,
+                "epoch": self.current_epoch + 1,
                 "learning_rate": self.learning_rate,
                 "train_loss": float(torch.stack(self.losses).mean()),
                 "val_loss": float(val_loss),
@@ -186,6 +186,17 @@ def one_cycle(optimiser: torch.optim.Optimizer, n_steps: int) -> OneCycleLR:
         div_factor=START_DIVISOR,
         final_div_factor=END_DIVISOR,
     )
+
+
+class Progress(TQDMProgressBar):
+    """A progress bar that counts epochs from 1, as the log and the card do."""
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Begin the bar of an epoch."""
+        bar = self.train_progress_bar
+        bar.set_description(f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}", refresh=False)
+        bar.initial = 0  # a resumed run begins with a whole epoch
+        bar.reset(total=self.total_train_batches)
 
 
 class Keep(Callback):

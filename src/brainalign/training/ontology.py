@@ -63,13 +63,15 @@ class Ontology:
                 waiting += self.children[category]
         return frozenset(found)
 
-    def check(self, labels: Iterable[str]) -> None:
+    def check(self, labels: Iterable[str], remedy: str = "") -> None:
         """Check that the ontology knows all labels.
 
         Parameters
         ----------
         labels : iterable of str
             Display names.
+        remedy : str
+            What to do about unknown ones, for the message.
 
         Raises
         ------
@@ -80,7 +82,7 @@ class Ontology:
         if unknown:
             raise StimulusError(
                 f"the ontology does not know the label{'s' * (len(unknown) > 1)} {name_some(map(repr, unknown))}; "
-                f"{did_you_mean(unknown[0], self.children)}"
+                f"{did_you_mean(unknown[0], self.children)}{remedy and '; '}{remedy}"
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -23,8 +24,9 @@ class TrainingRecipe(BaseModel):
     Attributes
     ----------
     data : str
-        A folder: AudioSet's own layout, or sounds with a table ``metadata.csv``. A relative path is looked up beside
-        the recipe, then in the working directory, then in the data folder (``BRAINALIGN_DATA``).
+        A folder: AudioSet's own layout, or sounds with a table ``metadata.csv`` (docs/training.md shows both). A
+        relative path is looked up beside the recipe, then in the working directory, then in the data folder
+        (``BRAINALIGN_DATA``).
     ontology : str
         AudioSet's ``ontology.json``, looked up in the same way.
     label_map : str
@@ -33,7 +35,7 @@ class TrainingRecipe(BaseModel):
     exclude : str
         A spreadsheet or text file with names of clips that were removed by hand.
     missing_clips : {'error', 'leave-out'}
-        What to do about clips that a segment list names but that are not there.
+        What to do about clips that a table or a segment list names but that are not there.
     condition : str
         ``all``, ``no-music``, ``no-music-no-speech``, ``random-labels`` or ``exclude:CATEGORY``.
     seed : int
@@ -158,11 +160,13 @@ def make_training_recipe(entries: dict[str, Any], source: str = "training recipe
         raise RecipeError(f"{source}: {problems}") from why
 
 
-def find(name: str, beside: Path) -> Path:
+def find(key: str, name: str, beside: Path) -> Path:
     """Return where a file or folder of a recipe lies.
 
     Parameters
     ----------
+    key : str
+        The entry of the recipe that names it, for messages.
     name : str
         A path.
     beside : Path
@@ -183,4 +187,7 @@ def find(name: str, beside: Path) -> Path:
         if place.exists():
             return place
     looked = ", ".join(dict.fromkeys(map(str, places)))
-    raise RecipeError(f"{name!r} is not there (looked for {looked}); name a path, or set BRAINALIGN_DATA")
+    raise RecipeError(
+        f"{key} = {json.dumps(name, ensure_ascii=False)} is not there (looked for {looked}); name another path in the "
+        f"recipe, or set BRAINALIGN_DATA; docs/training.md says what belongs there"
+    )

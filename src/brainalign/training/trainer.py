@@ -20,7 +20,7 @@ from brainalign._files import sha256, write_then_rename
 from brainalign.errors import MissingExtraError, ModelError, RecipeError, ResultsError, StimulusError, name_some
 from brainalign.models.hooked import load_weights
 from brainalign.models.kim2024 import Kim2024CNN
-from brainalign.training.audioset import is_audioset, read_audioset, read_exclusions
+from brainalign.training.audioset import SEGMENTS, is_audioset, read_audioset, read_exclusions
 from brainalign.training.batches import Batches
 from brainalign.training.conditions import apply_condition, excluded_labels
 from brainalign.training.corpus import Corpus, read_folder, split_off_validation
@@ -31,6 +31,16 @@ from brainalign.training.recipe import TrainingRecipe, find, make_training_recip
 from brainalign.training.scores import mean_average_precision, micro_average_precision
 
 SHIPPED_LABEL_MAPS = {"minisounds": Path(__file__).with_name("minisounds_labels.csv")}
+#: All that a run writes into its folder; the last two are there only while it is not finished.
+FILES = (
+    "training.json",
+    "log.csv",
+    "weights.safetensors",
+    "weights.json",
+    "learning-curves.png",
+    "best.safetensors",
+    "last.ckpt",
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,8 @@ def train(
     Returns
     -------
     TrainedNetwork
-        Written into `out`: ``weights.safetensors``, ``weights.json``, ``log.csv`` and ``learning-curves.png``.
+        Written into `out`: ``weights.safetensors``, ``weights.json``, ``log.csv`` and ``learning-curves.png``. Epochs
+        are counted from 1 in all of them.
 
     Raises
     ------
@@ -92,7 +103,7 @@ def train(
     except ImportError as why:
         raise MissingExtraError("lightning", "train") from why
     beside, recipe = _recipe(recipe, changes)
-    if is_audioset(find(recipe.data, beside)):
+    if is_audioset(find("data", recipe.data, beside)):
         recipe = recipe.model_copy(update={"label_map": None})
     folder = Path(out)
     if (folder / "weights.json").exists():
@@ -135,7 +146,7 @@ def prepare(recipe: TrainingRecipe, beside: Path, *, progress: bool = False) -> 
     StimulusError
         If clips or labels cannot be used.
     """
-    ontology = read_ontology(find(recipe.ontology, beside))
+    ontology = read_ontology(find("ontology", recipe.ontology, beside))
     whole = split_off_validation(_read(recipe, beside))
     by_hand = _removed_by_hand(recipe, beside, whole)
     corpus = apply_condition(whole, recipe.condition, ontology, seed=recipe.seed, by_hand=by_hand)
@@ -158,18 +169,31 @@ def prepare(recipe: TrainingRecipe, beside: Path, *, progress: bool = False) -> 
 
 
 def _read(recipe: TrainingRecipe, beside: Path) -> Corpus:
-    folder = find(recipe.data, beside)
+    folder = find("data", recipe.data, beside)
     if is_audioset(folder):
         return read_audioset(folder, recipe.missing_clips)
-    if recipe.label_map is None:
-        return read_folder(folder)
-    return read_folder(folder, SHIPPED_LABEL_MAPS.get(recipe.label_map) or find(recipe.label_map, beside))
+    if not (folder / "metadata.csv").is_file():
+        raise StimulusError(
+            f"data: {folder} holds neither metadata.csv nor {SEGMENTS['train']}; docs/training.md shows both layouts"
+        )
+    label_map = None
+    if recipe.label_map is not None:
+        label_map = SHIPPED_LABEL_MAPS.get(recipe.label_map) or find("label_map", recipe.label_map, beside)
+    corpus = read_folder(folder, label_map, recipe.missing_clips)
+    if corpus.unmapped:
+        named = name_some([f"{label!r} ({n} clip{'s' * (n > 1)})" for label, n in corpus.unmapped.items()], 10)
+        warnings.warn(
+            f"labels of {folder / 'metadata.csv'} that are not in the label map {label_map} are not learnt: {named}; "
+            f"mend or add them if that is not meant",
+            stacklevel=4,
+        )
+    return corpus
 
 
 def _removed_by_hand(recipe: TrainingRecipe, beside: Path, corpus: Corpus) -> tuple[str, ...]:
     if recipe.exclude is None:
         return ()
-    path = find(recipe.exclude, beside)
+    path = find("exclude", recipe.exclude, beside)
     names = read_exclusions(path)
     if not corpus.clips.index.isin(names).any():
         raise StimulusError(
@@ -212,7 +236,7 @@ def _fit(recipe: TrainingRecipe, corpus: Corpus, features: LogMels, folder: Path
     """Train, and return Lightning's trainer."""
     import lightning
 
-    from brainalign.training.module import Keep, Material, Training
+    from brainalign.training.module import Keep, Material, Progress, Training
 
     material = Material(features, corpus.targets(), corpus.of("train"), corpus.of("val"))
     checkpoint = folder / "last.ckpt"
@@ -226,7 +250,7 @@ def _fit(recipe: TrainingRecipe, corpus: Corpus, features: LogMels, folder: Path
             accelerator=recipe.device,
             devices=recipe.n_devices,
             precision=recipe.precision,
-            callbacks=[Keep(folder, recipe.keep or "best")],
+            callbacks=[Keep(folder, recipe.keep or "best"), *([Progress()] if progress else [])],
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
@@ -279,6 +303,7 @@ def _finish(recipe: TrainingRecipe, corpus: Corpus, features: LogMels, removed: 
     import pandas as pd
     from safetensors.torch import load_file, save_file
 
+    _remove_temporaries(folder)
     best = folder / "best.safetensors"
     weights = folder / "weights.safetensors"
     # The front end is fixed and stays in single precision: rounding would change the spectrogram.
@@ -308,6 +333,7 @@ def _finish(recipe: TrainingRecipe, corpus: Corpus, features: LogMels, removed: 
             "sha256": features.digest,
             "n_clips": {split: len(corpus.of(split)) for split in ("train", "val", "test")},
             "left_out": dict(corpus.left_out),
+            "unmapped_labels": dict(corpus.unmapped),
             "mean_rms": features.mean_rms * features.gain,
             "gain": features.gain,
         },
@@ -325,6 +351,13 @@ def _finish(recipe: TrainingRecipe, corpus: Corpus, features: LogMels, removed: 
         temporary.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     for leftover in (best, folder / "last.ckpt"):
         leftover.unlink(missing_ok=True)
+
+
+def _remove_temporaries(folder: Path) -> None:
+    """Remove what killed runs left of files that they were writing; see :func:`write_then_rename`."""
+    for name in FILES:
+        for temporary in folder.glob(f".{Path(name).stem}-????????{Path(name).suffix}"):
+            temporary.unlink()
 
 
 def scores(network: Kim2024CNN, corpus: Corpus, features: LogMels, removed: np.ndarray) -> dict[str, Any]:
