@@ -486,7 +486,7 @@ class TestPythonModels:
     def test_a_rate_in_the_name(self, nets: Path) -> None:
         model = load_model("python:lab_nets_for_test:bare?sample_rate=100")
         assert (model.sample_rate, model.layouts) == (100, {"output": "BTC"})
-        assert model.name == "python:lab_nets_for_test:bare"
+        assert model.name == "python:lab_nets_for_test:bare?sample_rate=100"
 
     def test_an_audio_model_as_it_is(self, nets: Path) -> None:
         assert load_model("python:lab_nets_for_test:Listening").name == "own"

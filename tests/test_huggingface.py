@@ -548,7 +548,7 @@ class TestFiles:
         assert not mark.exists()
         model = load_model(f"hf:{folder}:trust-remote-code")
         assert mark.exists()
-        assert (model.sample_rate, model.name) == (24_000, f"hf:{folder}")
+        assert (model.sample_rate, model.name) == (24_000, f"hf:{folder}:trust-remote-code")
         own = load_model(f"hf:{folders('hubert')}")
         found, expected = (m.activations(noise(4_000), ["encoder.layers.2"]) for m in (model, own))
         assert torch.equal(found["encoder.layers.2"], expected["encoder.layers.2"])

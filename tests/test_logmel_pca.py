@@ -177,7 +177,7 @@ class TestFiles:
         save_logmel_pca(fitted, path)
         assert sorted(p.name for p in path.parent.iterdir()) == ["mine.json", "mine.safetensors"]
         model = load_model(f"logmel-pca:{path}")
-        assert model.name == "logmel-pca:mine"
+        assert model.name == f"logmel-pca:{path}"
         assert model.record == fitted.record
         few = demo.select(demo.ids[:4])
         np.testing.assert_array_equal(extract(model, few).values, extract(fitted, few).values)

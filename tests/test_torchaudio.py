@@ -173,7 +173,7 @@ class TestWeights:
         path = tmp_path / f"mine.{suffix}"
         torch.save(weights, path) if suffix == "pth" else save_file(weights, path)
         model = load(f"torchaudio:BASE:{path}")
-        assert model.name == "torchaudio:BASE:mine"
+        assert model.name == f"torchaudio:BASE:{path}"
         assert all(torch.equal(v, weights[k]) for k, v in model.module.state_dict().items())
 
     @pytest.mark.parametrize("suffix", ["pth", "safetensors"])

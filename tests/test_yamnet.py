@@ -195,7 +195,7 @@ class TestWeights:
         own = yamnet.Yamnet()
         save_file(own.state_dict(), tmp_path / "mine.safetensors")
         model = load_model(f"yamnet:{tmp_path}/mine.safetensors")
-        assert model.name == "yamnet:mine"
+        assert model.name == f"yamnet:{tmp_path}/mine.safetensors"
         assert "weights_licence" not in model.record
         with pytest.raises(ModelError, match="stand for no class"):
             model.scores(noise(16_000))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-from contextlib import suppress
 from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -78,7 +77,7 @@ def load_model(name: str, *, folder: Path | None = None) -> AudioModel:
     Returns
     -------
     AudioModel
-        In evaluation mode, on the CPU. It is called as it was asked for.
+        In evaluation mode, on the CPU; called as it was asked for.
 
     Raises
     ------
@@ -118,13 +117,12 @@ def _beside(variant: str, folder: Path | None) -> str:
 
 
 def _called(model: Any, name: str) -> AudioModel:
-    """Return the model under the name by which it was asked for, so that two files of one name stay apart."""
-    if is_dataclass(model) and not isinstance(model, type):
-        model = replace(model, name=name)
-    else:
-        with suppress(AttributeError):
-            model.name = name
-    return cast("AudioModel", model)
+    """Return the model under the name by which it was asked for, so that two files of one name stay apart.
+
+    A model of a lab's own class keeps the name that it has.
+    """
+    named = is_dataclass(model) and not isinstance(model, type)
+    return cast("AudioModel", replace(model, name=name) if named else model)
 
 
 def __getattr__(name: str) -> Any:

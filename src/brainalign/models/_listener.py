@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -54,8 +55,16 @@ class Listener:
     def _try(self, batch: list[Sound], layers: Sequence[str]) -> dict[str, Any] | None:
         try:
             waveforms = torch.from_numpy(np.stack([sound.waveform for sound in batch])).to(self.device)
-            activations = self.model.activations(waveforms, layers)
-            return {layer: self._pool(layer, activations, batch) for layer in layers}
+
+            def pool(layer: str, values: torch.Tensor) -> torch.Tensor:
+                return self._pool(layer, values, batch)
+
+            if "pool" in inspect.signature(self.model.activations).parameters:
+                pooled = self.model.activations(waveforms, layers, pool)  # type: ignore[call-arg]
+            else:
+                given = self.model.activations(waveforms, layers)
+                pooled = {layer: pool(layer, self._find(layer, given)) for layer in layers}
+            return {layer: self._checked(layer, pooled[layer], batch) for layer in layers}
         except torch.cuda.OutOfMemoryError:
             return None
 
@@ -74,11 +83,13 @@ class Listener:
             stacklevel=2,
         )
 
-    def _pool(self, layer: str, activations: Mapping[str, torch.Tensor], batch: list[Sound]) -> NDArray[np.float32]:
-        name, layout = self.model.name, self.model.layouts[layer]
+    def _find(self, layer: str, activations: Mapping[str, torch.Tensor]) -> torch.Tensor:
         if layer not in activations:
-            raise ModelError(f"{name} gave no activations of the layer {layer!r}")
-        values = activations[layer]
+            raise ModelError(f"{self.model.name} gave no activations of the layer {layer!r}")
+        return activations[layer]
+
+    def _pool(self, layer: str, values: torch.Tensor, batch: list[Sound]) -> torch.Tensor:
+        name, layout = self.model.name, self.model.layouts[layer]
         if values.ndim != len(layout) or len(values) != len(batch):
             raise ModelError(
                 f"{name}, layer {layer!r}: activations of shape {tuple(values.shape)} for {len(batch)} sounds "
@@ -90,11 +101,14 @@ class Listener:
                 f"{name}, layer {layer!r}: {n_frames} frames for stimulus {batch[0].name!r}, fewer than pooling "
                 f"{self.pooling.name!r} has segments; ask for fewer, or leave the layer out"
             )
-        pooled: NDArray[np.float32] = self.pooling(values, layout).cpu().numpy()
+        return self.pooling(values, layout)
+
+    def _checked(self, layer: str, values: torch.Tensor, batch: list[Sound]) -> NDArray[np.float32]:
+        pooled: NDArray[np.float32] = values.cpu().numpy()
         finite = np.isfinite(pooled).all(axis=(1, 2))
         if not finite.all():
             bad = batch[int(np.argmin(finite))].name
-            raise ModelError(f"{name}, layer {layer!r}: activations of stimulus {bad!r} are NaN or infinite")
+            raise ModelError(f"{self.model.name}, layer {layer!r}: activations of stimulus {bad!r} are NaN or infinite")
         return pooled
 
 

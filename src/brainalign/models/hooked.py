@@ -19,6 +19,9 @@ from torch import Tensor, nn
 from brainalign.errors import ModelError, did_you_mean, name_some
 from brainalign.models.hooks import Target, find_item, hooking, parse_layer, recording, replace_item
 
+#: Takes a layer's name and its activations, gives what is wanted of them.
+Pool = Callable[[str, Tensor], Tensor]
+
 
 @dataclass(frozen=True)
 class HookedModel:
@@ -151,7 +154,7 @@ class HookedModel:
             **fields,
         )
 
-    def activations(self, waveforms: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+    def activations(self, waveforms: Tensor, layers: Sequence[str], pool: Pool | None = None) -> dict[str, Tensor]:
         """Return the activations of layers.
 
         Parameters
@@ -160,11 +163,15 @@ class HookedModel:
             Sounds of one length, at the model's sample rate, units of full scale. The module is moved to their device.
         layers : sequence of str
             Which of the model's layers.
+        pool : callable, optional
+            Takes a layer's name and its activations, gives what is wanted of them. It is called in the hook, so that
+            nothing larger is copied.
 
         Returns
         -------
         dict of str to Tensor
-            For each layer its activations, axes as in `layouts`; computed in evaluation mode, without gradient.
+            For each layer its activations, axes as in `layouts`, or what `pool` made of them; computed in evaluation
+            mode, without gradient.
 
         Raises
         ------
@@ -174,9 +181,25 @@ class HookedModel:
         for layer in layers:
             self._check_layer(layer)
         module = self.module.to(waveforms.device).eval()
-        with torch.inference_mode(), recording(module, layers) as outputs:
+
+        def take(layer: str, output: Tensor) -> Tensor:
+            assert pool is not None
+            pooled = pool(layer, self._as_laid_out(layer, [output], waveforms))
+            shared = pooled.untyped_storage().data_ptr() == output.untyped_storage().data_ptr()
+            return pooled.clone() if shared else pooled
+
+        at_once = pool is not None and self._whole_calls
+        with torch.inference_mode(), recording(module, layers, take if at_once else None) as outputs:
             module(waveforms) if self.forward is None else self.forward(module, waveforms)
-        return {layer: self._as_laid_out(layer, outputs[layer], waveforms) for layer in layers}
+        if at_once:
+            return {layer: self._only_call(layer, outputs[layer]) for layer in layers}
+        laid_out = {layer: self._as_laid_out(layer, outputs[layer], waveforms) for layer in layers}
+        return laid_out if pool is None else {layer: pool(layer, values) for layer, values in laid_out.items()}
+
+    @property
+    def _whole_calls(self) -> bool:
+        """Whether one call of a layer gives all of its activations."""
+        return True
 
     def _check_layer(self, layer: str) -> None:
         if layer in self.layouts:
@@ -185,15 +208,18 @@ class HookedModel:
         hint = f"it was left out: {why}" if why else did_you_mean(layer, self.layouts)
         raise ModelError(f"model {self.name!r} has no layer {layer!r}; {hint}")
 
-    def _as_laid_out(self, layer: str, calls: Sequence[Tensor], waveforms: Tensor) -> Tensor:
-        """Return the one output of a layer, batch first, without frames of padding."""
+    def _only_call(self, layer: str, calls: Sequence[Tensor]) -> Tensor:
         if len(calls) != 1:
             choices = f"name one: {layer + ':0'!r} to {f'{layer}:{len(calls) - 1}'!r}"
             hint = choices if calls else "choose one that encloses or follows it"
             raise ModelError(
                 f"model {self.name!r} calls the layer {layer!r} {len(calls)} times in one pass, expected once; {hint}"
             )
-        layout, values = self.layouts[layer], calls[0]
+        return calls[0]
+
+    def _as_laid_out(self, layer: str, calls: Sequence[Tensor], waveforms: Tensor) -> Tensor:
+        """Return the one output of a layer, batch first, without frames of padding."""
+        layout, values = self.layouts[layer], self._only_call(layer, calls)
         if values.ndim == len(layout):
             values = values.movedim(self.batch_axes.get(layer, 0), 0)
         if values.ndim != len(layout) or len(values) != len(waveforms):

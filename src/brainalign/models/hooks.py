@@ -220,7 +220,9 @@ def _ignoring_inputs(function: Callable[[Any], Any]) -> Callable[[nn.Module, Any
 
 
 @contextmanager
-def recording(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, list[Tensor]]]:
+def recording(
+    module: nn.Module, layers: Sequence[str], take: Callable[[str, Tensor], Tensor] | None = None
+) -> Iterator[dict[str, list[Tensor]]]:
     """Record the outputs of submodules while the block runs.
 
     Each output is cloned in the hook: a later in-place operation (an in-place ReLU after a batch normalisation) would
@@ -232,6 +234,9 @@ def recording(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, li
         The module whose submodules are watched.
     layers : sequence of str
         Layer names, see :func:`parse_layer`.
+    take : callable, optional
+        Takes a layer's name and its output in the hook, gives what is kept of it, in memory of its own; the output's
+        copy if not given.
 
     Yields
     ------
@@ -246,7 +251,7 @@ def recording(module: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, li
         def hook(output: Any) -> None:
             if next(calls) == target.call or target.call is None:
                 found = tensors_in(output)[find_item(output, target.item, layer)]
-                outputs[layer].append(found.detach().clone())
+                outputs[layer].append(found.detach().clone() if take is None else take(layer, found.detach()))
 
         return hook
 

@@ -59,7 +59,7 @@ def load_onnx(variant: str = "", *, pretrained: bool = True) -> OnnxModel:
             f"control of it; export the network with random weights instead"
         )
     rate = read_rate("onnx", variant, options["sample_rate"]) if options else None
-    return OnnxModel(path, sample_rate=rate)
+    return OnnxModel(path, sample_rate=rate, name=f"onnx:{variant}")
 
 
 class OnnxModel:

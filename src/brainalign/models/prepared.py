@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from brainalign.errors import ModelError
-from brainalign.models.hooked import HookedModel
+from brainalign.models.hooked import HookedModel, Pool
 
 #: Takes the output of a layer; gives one with the axes of the layout, and only frames of the sound. It is also told the
 #: number of samples of the sounds.
@@ -38,7 +38,7 @@ class PreparedModel(HookedModel):
     in_pieces: bool = False
     maximum_samples: int | None = None
 
-    def activations(self, waveforms: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+    def activations(self, waveforms: Tensor, layers: Sequence[str], pool: Pool | None = None) -> dict[str, Tensor]:
         """Return the activations of layers.
 
         Parameters
@@ -47,11 +47,13 @@ class PreparedModel(HookedModel):
             Mono sounds of one length, at the model's sample rate, units of full scale.
         layers : sequence of str
             Which of the model's layers.
+        pool : callable, optional
+            See :meth:`HookedModel.activations`.
 
         Returns
         -------
         dict of str to Tensor
-            For each layer its activations, axes as in `layouts`, frames of the sound only.
+            For each layer its activations, axes as in `layouts`, frames of the sound only, or what `pool` made of them.
 
         Raises
         ------
@@ -72,7 +74,11 @@ class PreparedModel(HookedModel):
                 f"model {self.name!r} takes at most {self.maximum_samples / rate:.2f} s, found {found / rate:.2f} s; "
                 f"cut the sounds into clips, it would leave out the rest"
             )
-        return super().activations(waveforms, layers)
+        return super().activations(waveforms, layers, pool)
+
+    @property
+    def _whole_calls(self) -> bool:
+        return not self.in_pieces
 
     def _as_laid_out(self, layer: str, calls: Sequence[Tensor], waveforms: Tensor) -> Tensor:
         if self.in_pieces and len(calls) > 1:
