@@ -8,10 +8,15 @@ from matplotlib.figure import Figure
 from brainalign.measures.compare_models import compare_models
 from brainalign.measures.depth_profile import depth_profile
 from brainalign.measures.dimensionality import dimensionality
+from brainalign.measures.result import Result
 from brainalign.measures.similarity import layer_map, similarity
 from brainalign.measures.variance_partition import variance_partition
+from brainalign.measures.voxel_encoding import voxel_encoding
 from brainalign.report import figures
+from brainalign.report.answers import answers
+from brainalign.report.captions import caption
 from brainalign.report.comparison_figures import plot_statistic_by_layer
+from brainalign.report.words import estimate, number, records, score
 from brainalign.responses import make_responses
 
 
@@ -93,3 +98,67 @@ def test_similarity_has_a_figure(ax, brain):
     result = similarity(responses(1, ["one", "two"]), brain.mean("repetition", keep_attrs=True), n_permutations=0)
     assert result.plot(ax) is ax
     assert ax.get_ylabel() == "linear-cka"
+
+
+def test_sentence_of_compared_models_quotes_the_best_its_ceiling_and_the_tested_difference(brain):
+    nets = {"x": responses(1, ["one", "two"]), "y": responses(2, ["three"])}
+    result = compare_models(nets, brain, n_bootstrap=30, n_permutations=20)
+    scores = result.table[result.table["statistic"] == "spearman"].sort_values("value", ascending=False)
+    best = scores.iloc[0]
+    other = scores[scores["model"] != best["model"]].iloc[0]
+    pairs = result.table[result.table["statistic"] != "spearman"]
+    both = {(best["model"], best["layer"]), (other["model"], other["layer"])}
+    pair = next(r for r in records(pairs) if {(r["model"], r["layer"]), (r["model_2"], r["layer_2"])} == both)
+    (sentence,) = answers([result])
+    assert f"Of 3 candidates, {best['layer']} of {best['model']} is most like the brain" in sentence
+    assert estimate(best) in sentence
+    assert f"noise ceiling {number(best['ceiling_lower'], 2)} to {number(best['ceiling_upper'], 2)}" in sentence
+    assert (
+        f"{other['layer']} of {other['model']}, is {number(abs(pair['value']), 2)} (p = {number(pair['p'], 2)}"
+        in sentence
+    )
+    assert estimate(best) in caption(result)
+
+
+def test_sentence_of_voxels_compares_chosen_layers(brain):
+    results = [
+        voxel_encoding(net, brain, splits="kfold", n_splits=3, n_permutations=0, n_bootstrap=40)
+        for net in (responses(1, ["one", "two"], source="x"), responses(2, ["three"], source="y"))
+    ]
+    table = pd.concat([r.table for r in results])
+    rows = table[(table["target"] == "all units") & (table["layer"].isin(["chosen", "three"]))]
+    best, other = records(rows.sort_values("value", ascending=False))
+    (sentence,) = answers(results)
+    assert f"Of 2 models, {best['model']} predicts the voxels best" in sentence
+    assert f"{estimate(best)} (" in sentence
+    assert f"For comparison: {other['model']} {estimate(other)}." in sentence
+    assert "no p" in sentence
+
+
+def test_sentence_of_similarity_knows_distances(brain):
+    voxels = brain.mean("repetition", keep_attrs=True)
+    for method, pick in (("linear-cka", "idxmax"), ("procrustes-distance", "idxmin")):
+        result = similarity(responses(1, ["one", "two"]), voxels, method=method, n_permutations=20, interval=False)
+        best = result.table.loc[getattr(result.table["value"], pick)()]
+        (sentence,) = answers([result])
+        assert (
+            f"{best['layer']} of net is most like the brain: {best['statistic']} {estimate(best)}, chance" in sentence
+        )
+        assert ("lower is more alike" in sentence) == (pick == "idxmin")
+
+
+def test_sentences_of_depth_and_of_variance(brain):
+    depth = depth_profile(responses(1, ["one", "two", "three"]), brain, splits="kfold", n_splits=3, n_bootstrap=50)
+    stage, difference = (depth.table[depth.table["statistic"] == s] for s in ("relative_best_stage", "difference"))
+    (sentence,) = answers([depth])
+    assert all(f"{r['target']} {score(r)}" in sentence for r in records(stage))
+    assert all(f"{r['target']} {estimate({**r, 'p': r['p_holm']})}" in sentence for r in records(difference))
+    nets = {"x": responses(1, ["one"]), "y": responses(2, ["two"])}
+    voxels = brain.mean("repetition", keep_attrs=True).isel(unit=[0, 1])
+    parts = variance_partition(nets, voxels, splits="kfold", n_splits=3, n_permutations=9).table
+    whole = parts[(parts["statistic"] == "R2") & (parts["model"] == "x + y")]
+    target = whole.loc[whole["value"].idxmax(), "target"]
+    unique = parts[(parts["target"] == target) & (parts["statistic"] == "unique")]
+    (sentence,) = answers([Result("variance-partition", parts)])
+    assert f"{target}, the best explained of 2 targets" in sentence
+    assert all(estimate(r) in sentence for r in records(unique))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
 import sys
+import tomllib
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -22,10 +24,12 @@ from matplotlib.figure import Figure
 
 from brainalign.brain.data import BrainData
 from brainalign.errors import MeasureError
+from brainalign.measures import MEASURES
 from brainalign.measures.result import Result, result_table
 from brainalign.report import figures, words
 from brainalign.report.colours import category_colours, category_order, model_styles
 from brainalign.report.estimates import headline_rows
+from brainalign.report.headline import headline
 from brainalign.report.page import ReportContent, write_report
 from brainalign.report.svg import Drawing, safe_csv
 from brainalign.responses import make_responses
@@ -517,9 +521,9 @@ def test_headline_holds_the_best_model_against_the_best_control():
         encoding_result({"net@random:0": {"chosen": 0.2}}),
         encoding_result({"net@permuted:0": {"chosen": 0.3}}),
     ]
-    control = next(t for t in words.headline(run).sentences if "control" in t)
+    control = next(t for t in headline(run).sentences if "control" in t)
     assert "net@permuted:0, reaches 0.30" in control
-    assert not any("control" in t for t in words.headline(run[:1]).sentences)
+    assert not any("control" in t for t in headline(run[:1]).sentences)
 
 
 def test_headline_quotes_the_chosen_layer_and_the_baseline():
@@ -530,7 +534,7 @@ def test_headline_quotes_the_chosen_layer_and_the_baseline():
         {},
         {"categories": ["Music", "Song"]},
     )
-    answer = words.headline([*run, ratio])
+    answer = headline([*run, ratio])
     assert answer.sentences[0] == (
         "Of 2 models, net predicts the music component best: r² = 0.65 (0.55 to 0.75) on held-out sounds with the "
         "layer chosen inside the training sounds (b is its highest layer), more than the acoustic baseline logmel: "
@@ -544,33 +548,28 @@ def test_headline_quotes_the_chosen_layer_and_the_baseline():
 
 
 def test_headline_does_not_flatter():
-    behind = words.headline([encoding_result({"net": {"a": 0.3}}), encoding_result({"logmel": {"p": 0.31}})]).sentences[
-        0
-    ]
+    behind = headline([encoding_result({"net": {"a": 0.3}}), encoding_result({"logmel": {"p": 0.31}})]).sentences[0]
     assert "best" not in behind
     assert "no more than the acoustic baseline logmel: 0.31 (0.21 to 0.41); the intervals overlap." in behind
     alone = encoding_result({"net": {"a": 0.3}})
     alone.table[["ci_low", "ci_high"]] = np.nan
-    assert "r² = 0.30 (no interval)" in words.headline([alone]).sentences[0]
-    assert "no acoustic baseline was run" in words.headline([alone]).sentences[0]
-    assert (
-        words.headline([encoding_result({"mine": {"p": 0.31}, "net": {"a": 0.3}})], ["mine"]).baseline["model"]
-        == "mine"
-    )
+    assert "r² = 0.30 (no interval)" in headline([alone]).sentences[0]
+    assert "no acoustic baseline was run" in headline([alone]).sentences[0]
+    assert headline([encoding_result({"mine": {"p": 0.31}, "net": {"a": 0.3}})], ["mine"]).baseline["model"] == "mine"
 
 
 def test_headline_without_music_takes_the_highest_ratio_and_without_either_what_there_is():
     ratios = Result("response-ratio", ratio_rows((1.5, ""), (2.5, "flagged"), (0.4, "")))
-    answer = words.headline([ratios, encoding_result({"net": {"a": 0.3}}, target="c1")])
+    answer = headline([ratios, encoding_result({"net": {"a": 0.3}}, target="c1")])
     assert answer.target == "c1"
     assert answer.sentences[1].endswith("Beware: flagged.")
     rsa = Result("rsa", estimates({"net": {"a": 0.1, "b": 0.3}}, statistic="spearman"))
     assert (
         "b of net has the RDM most like the brain’s: Spearman correlation 0.30 (0.20 to 0.40)"
-        in words.headline([rsa]).sentences[0]
+        in headline([rsa]).sentences[0]
     )
     other = Result("my-lab", estimates({"net": {"a": 0.1}}))
-    assert words.headline([other]).sentences == ("This run holds 1 estimates of my-lab.",)
+    assert headline([other]).sentences == ("This run holds 1 estimates of my-lab.",)
 
 
 @pytest.mark.parametrize(
@@ -778,6 +777,30 @@ def test_unknown_measures_and_bare_tables_are_shown(small, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
 
 
+def test_ranked_rows_are_cut_by_rank_and_stand_layer_by_layer(small, tmp_path, monkeypatch):
+    monkeypatch.setattr("brainalign.report.page.MAX_ROWS", 4)
+    ranks = {"deep": [3, 1, 2], "flat": [2, 3, 1]}
+    rows = [
+        _row("my-lab", "net", layer, f"{layer}{rank}", "t", -float(rank), 0.1, note="") | {"rank": rank}
+        for layer, own in ranks.items()
+        for rank in own
+    ]
+    content = replace(small, results=[Result("my-lab", result_table(rows))])
+    page = Reader(write_report(content, tmp_path / "page.html", figures_folder=None).read_text(encoding="utf-8"))
+    head, *body = page.tables[0]
+    names = [text for _, text in head]
+    assert [row[names.index("target")][1] for row in body] == ["deep1", "deep2", "flat1", "flat2"]
+    assert "note" not in names
+    assert "The first 4 of 6 estimates, by rank in each layer" in page.visible
+
+
+def test_notes_stand_last(small, tmp_path):
+    odd = result_table([_row("my-lab", "net", "fc", "roi", "d", 1.2, 0.1, note="new") | {"shape": 3}])
+    content = replace(small, results=[Result("my-lab", odd)])
+    page = Reader(write_report(content, tmp_path / "page.html", figures_folder=None).read_text(encoding="utf-8"))
+    assert [text for _, text in page.tables[0][0]][-2:] == ["shape", "note"]
+
+
 def test_failed_report_leaves_the_old_page(small, tmp_path):
     path = tmp_path / "report.html"
     path.write_text("old")
@@ -834,3 +857,16 @@ def test_csv_text_cannot_be_a_formula():
 def test_template_is_found_in_the_package():
     text = files("brainalign.report").joinpath("template.html.j2").read_text(encoding="utf-8")
     assert text.startswith("<!DOCTYPE html>")
+
+
+def test_every_measure_is_documented_with_options_that_it_has():
+    text = (Path(__file__).parents[1] / "docs" / "measures.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
+    assert set(sections) == set(MEASURES.names())
+    for name, section in sections.items():
+        (recipe,) = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
+        (options,) = tomllib.loads(recipe)["measures"]
+        assert options.pop("name") == name
+        function = MEASURES.get(name)
+        assert set(options) - {"models"} <= set(inspect.signature(function).parameters)
+        assert f"{function.__name__}(" in section

@@ -1,6 +1,7 @@
 """Figures of selectivity: that they show the numbers of the result."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -14,7 +15,11 @@ from brainalign.measures.segregation import segregation
 from brainalign.measures.selective import selective_profile, selective_ratio
 from brainalign.measures.units import unit_table
 from brainalign.models import extract, load_model
-from brainalign.report.selectivity_figures import MAIN, kernel_density, mass_levels, plot_embedding
+from brainalign.report.answers import answers
+from brainalign.report.captions import caption, caption_together
+from brainalign.report.colours import model_styles
+from brainalign.report.selectivity_figures import MAIN, TOGETHER, kernel_density, mass_levels, plot_embedding
+from brainalign.report.words import estimate, records
 from brainalign.responses import make_responses
 from brainalign.stimuli import load_stimuli
 
@@ -95,3 +100,92 @@ def test_density_of_points_that_have_none():
 def test_unknown_layer(results):
     with pytest.raises(MeasureError, match="did you mean 'pool3'"):
         plot_embedding(Figure().subplots(), results["segregation"].arrays["embedding"], layer="pool")
+
+
+def renamed(result, model):
+    return result.table.assign(model=model)
+
+
+@pytest.mark.parametrize("measure", TOGETHER)
+def test_models_stand_side_by_side(results, measure):
+    own = results[measure].table
+    other = renamed(results[measure], "other").assign(value=own["value"] / 2)
+    table = pd.concat([own, other], ignore_index=True)
+    ax = TOGETHER[measure](Figure().subplots(), table, model_styles(list(table["model"])))
+    shown = {
+        "selective-ratio": own["target"] == "selected units",
+        "ablation": own["statistic"] == "mAP_difference",
+        "readout": (own["target"] == "targets") & (own.get("units") == "all"),
+        "segregation": own["value"].notna(),
+    }[measure]
+    drawn = drawn_values(ax)
+    for value in own.loc[shown, "value"]:
+        assert np.isclose(drawn, value, atol=1e-12).any()
+        assert np.isclose(drawn, value / 2, atol=1e-12).any()
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == [own["model"].iloc[0], "other"]
+    assert caption_together(measure, table).endswith(".")
+
+
+def test_flagged_ratios_do_not_stretch_the_common_axis_and_are_counted(results):
+    own = results["selective-ratio"].table
+    wild = renamed(results["selective-ratio"], "wild").assign(value=-400.0, note="no gain factor")
+    table = pd.concat([own, wild], ignore_index=True)
+    ax = TOGETHER["selective-ratio"](Figure().subplots(), table, model_styles(list(table["model"])))
+    assert drawn_values(ax).min() >= 0
+    assert "Left out are 2 of 4 ratios" in caption_together("selective-ratio", table)
+
+
+def test_embedding_has_one_scale_and_names_the_sounds(results):
+    ax = results["segregation"].plot(Figure().subplots())
+    assert ax.get_aspect() == 1
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["other sounds", "Music and Song"]
+
+
+def test_ablation_shows_chance_p_and_categories(results):
+    table = results["ablation"].table
+    ax = results["ablation"].plot(Figure().subplots())
+    lines = {line.get_label(): line for line in ax.lines}
+    means = table[table["statistic"] == "mAP"]
+    assert lines["chance (mean)"].get_ydata()[0] == means["chance"].iloc[0]
+    assert {"Speech", "Animal"} <= set(lines)
+    ticks = [t.get_text() for t in ax.get_xticklabels()]
+    assert ticks[0] == "intact"
+    assert ticks[1] == f"top\np = {means['p'].iloc[1]:.2g}"
+    for row in records(table[table["target"] == "mean of categories"]):
+        assert estimate(row) in caption(results["ablation"])
+
+
+def test_few_units_are_points_with_names():
+    values = np.random.default_rng(3).normal(size=(66, 3)) + 5
+    sounds = load_stimuli("demo")
+    info = {"category": list(sounds.table["category"])}
+    brain = make_responses(values, sounds.ids, ["a", "b", "c"], stimulus_info=info, attrs={"source": "cortex"})
+    result = unit_table(brain, categories=CATEGORIES, n_permutations=0)
+    ax = result.plot(Figure().subplots())
+    assert {t.get_text() for t in ax.texts} == {"a", "b", "c"}
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["cortex"]
+    assert ("thick" in ax.get_xlabel()) == result.table["selected"].any()
+
+
+@pytest.mark.parametrize("measure", MAIN)
+def test_sentences_quote_the_last_layer_of_the_first_model(results, measure):
+    """The expected rows are picked from the tables here, by hand for each measure."""
+    table = results[measure].table
+    last = table[table["layer"] == "avgpool"]
+    picked = {
+        "selective-ratio": lambda t: t,
+        "selective-profile": lambda t: t[t["units"] == "selected units"].nlargest(1, "value"),
+        "readout": lambda t: t[(t["units"] == "all") & (t["target"] == "targets")],
+        "segregation": lambda t: t,
+        "ablation": lambda t: t[
+            (t["statistic"] == "mAP_difference") | ((t["statistic"] == "mAP") & (t["ablated"] == "top"))
+        ],
+        "level-sweep": lambda t: t[(t["target"] == "selected units") & (t["sounds"] == "normalised")],
+        "unit-table": lambda t: t.iloc[:0],
+    }[measure](last)
+    (sentence,) = answers([results[measure]])
+    assert "kim2024-cnn:no-music/0" in sentence
+    for row in records(picked):
+        assert estimate(row) in sentence
+    if measure == "unit-table":
+        assert f"{((last['p_fdr'] <= 0.05) & (last['effect_size'] > 0.5)).sum()} prefer Music and Song" in sentence

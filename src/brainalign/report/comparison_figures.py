@@ -55,6 +55,7 @@ def plot_depth_profile(ax: Axes, result: Result) -> Axes:
     errors = np.abs(table[["ci_low", "ci_high"]].to_numpy(float).T - table["value"].to_numpy(float))
     ax.errorbar(range(len(regions)), table["value"], yerr=np.nan_to_num(errors), fmt="o", color=INK, capsize=3)
     ax.set_xticks(range(len(regions)), [plain(r) for r in regions])
+    ax.set_xlim(-0.4, len(regions) - 0.6)
     ax.set_ylim(-0.05, 1.05)
     ax.set_ylabel("relative best stage (0: first layer, 1: last)")
     return ax

@@ -22,6 +22,7 @@ from brainalign.measures.result import Result
 from brainalign.report import panels, words
 from brainalign.report._draw import style
 from brainalign.report.colours import model_styles
+from brainalign.report.headline import Headline, headline
 from brainalign.stimuli.sets import StimulusSet
 
 #: Most rows of a table in the page; a run over voxels has many times more.
@@ -48,7 +49,7 @@ class ReportContent:
         Versions, seeds, digests, and the ``command`` that repeats the run.
     baselines : sequence of str, optional
         Models that are acoustic baselines; if not given, those whose names say so
-        (:data:`brainalign.report.words.ACOUSTIC_BASELINES`).
+        (:data:`brainalign.report.headline.ACOUSTIC_BASELINES`).
     """
 
     title: str
@@ -98,7 +99,7 @@ def write_report(content: ReportContent, path: Path, *, figures_folder: Path | N
 
 def _context(content: ReportContent, gallery: panels.Gallery) -> dict[str, Any]:
     """Gather what the template shows."""
-    answer = words.headline(content.results, content.baselines)
+    answer = headline(content.results, content.baselines)
     provenance = {k: v for k, v in content.provenance.items() if k != "command"}
     command = content.provenance.get("command", "")
     return {
@@ -128,7 +129,7 @@ def _nested(value: Any) -> bool:
     return isinstance(value, Mapping | list | tuple)
 
 
-def _tiles(answer: words.Headline) -> list[tuple[str, str, str]]:
+def _tiles(answer: Headline) -> list[tuple[str, str, str]]:
     """Return the numbers of the answer as value, interval and what it is."""
     tiles = []
     for row, what in ((answer.best, "held-out r²"), (answer.baseline, "held-out r², acoustic baseline")):
@@ -153,21 +154,35 @@ def _table(measure: str, results: Sequence[Result]) -> dict[str, Any]:
     """Prepare all rows of a measure for the page: empty columns are left out, constant ones named in the caption."""
     table = pd.concat([r.table for r in results if r.measure == measure], ignore_index=True)
     table = table.drop(columns="measure").rename(columns=str)
+    # Notes are wide, and most rows have none.
+    table = table[[*(c for c in table if c != "note"), "note"]]
+    shown = _first_rows(table)
     text = table.map(lambda v: str(v) if words.present(v) else "")
     constant = [
         c
         for c in table
         if c not in ("model", "layer", "target", "value", "note") and len(table) > 1 and text[c].nunique() == 1
     ]
-    columns = [str(c) for c in table if (text[c] != "").any() and c not in constant]
+    seen = text.loc[shown.index]
+    columns = [str(c) for c in table if (seen[str(c)] != "").any() and c not in constant]
     numeric = {c for c in columns if _numeric(table[c])}
-    rows = [[_cell(c, row[c], c in numeric) for c in columns] for row in words.records(table.head(MAX_ROWS))]
+    rows = [[_cell(c, row[c], c in numeric) for c in columns] for row in words.records(shown)]
     same = ", ".join(
         f"{c} {_cell(str(c), table[c].iloc[0], _numeric(table[c]))['text']}" for c in constant if text[c].iloc[0]
     )
     n = f"{len(table)} estimates" if len(rows) == len(table) else f"The first {len(rows)} of {len(table)} estimates"
+    n += ", by rank in each layer" if "rank" in table else ""
     caption = f"{n}; the same in all: {same}." if same else f"{n}."
     return {"measure": measure, "columns": [(c, c in numeric) for c in columns], "rows": rows, "caption": caption}
+
+
+def _first_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows to show; of ranked ones those of highest rank in each layer, layer by layer."""
+    if "rank" not in table:
+        return table.head(MAX_ROWS)
+    place = table.groupby(["model", "layer"], sort=False).ngroup()
+    first = table.assign(place=place).sort_values(["rank", "place"]).head(MAX_ROWS)
+    return table.loc[first.sort_values(["place", "rank"]).index]
 
 
 def _numeric(column: pd.Series) -> bool:

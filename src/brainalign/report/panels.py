@@ -16,13 +16,15 @@ from markupsafe import Markup
 
 from brainalign.measures.encoding import CHOSEN
 from brainalign.measures.result import Result
-from brainalign.report import comparison_figures, figures
+from brainalign.report import comparison_figures, figures, selectivity_figures
 from brainalign.report._draw import new_figure, series
+from brainalign.report.captions import caption, caption_together
 from brainalign.report.colours import ModelStyle
 from brainalign.report.estimates import headline_rows
+from brainalign.report.headline import Headline
 from brainalign.report.profiles import category_means, sorted_ids
 from brainalign.report.svg import Drawing
-from brainalign.report.words import Headline, Row, highest, join, number, records, score, table_of
+from brainalign.report.words import Row, highest, join, number, records, score, table_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Most rows of the figure of ratios, and most targets (there may be thousands of voxels) of the figures of encoding.
 MAX_RATIOS, MAX_TARGETS = 60, 12
+#: Figures that need more height than others, in inches.
+_HEIGHTS = {"segregation": 5.5, "layer-map": 7.0}
 
 
 @dataclass(frozen=True)
@@ -301,22 +305,22 @@ def others(gallery: Gallery) -> dict[str, list[Shown]]:
         By measure, labelled by model.
     """
     shown: dict[str, list[Shown]] = {}
-    for measure, draw in comparison_figures.TOGETHER.items():
+    for measure, draw in {**comparison_figures.TOGETHER, **selectivity_figures.TOGETHER}.items():
         tables = [r.table for r in gallery.content.results if r.measure == measure]
-        if tables:
-            figure, table = new_figure(11, 3), pd.concat(tables, ignore_index=True)
+        # Where each model has a figure too, one model needs no second one.
+        if len(tables) > (measure in figures.OF_RESULT):
+            figure, table = new_figure(11, 3.2), pd.concat(tables, ignore_index=True)
             draw(figure.subplots(), table, gallery.styles)
-            caption = f"{measure} by layer, with intervals; a model of one layer is a dashed line."
-            shown[measure] = [gallery.add(measure, figure, table, caption)]
-    for result in gallery.content.results:
+            text = caption_together(measure, table)
+            shown[measure] = [gallery.add(measure, figure, table, text, label="all models")]
+    for result in sorted(gallery.content.results, key=lambda r: not _model(r)):
         if result.measure in figures.OF_RESULT:
-            figure = new_figure(11, 4)
+            figure = new_figure(11, _HEIGHTS.get(result.measure, 4))
             figures.OF_RESULT[result.measure](figure.subplots(), result)
             together = len({m for m in result.table["model"] if m}) > 1
             label = "" if together else _model(result) or "brain"
-            caption = f"{result.measure} of {label or 'all models'}, with intervals where the table has them."
             name = result.measure if together else f"{result.measure}-{label}"
-            one = gallery.add(name, figure, result.table, caption, label=label)
+            one = gallery.add(name, figure, result.table, caption(result), label=label)
             shown.setdefault(result.measure, []).append(one)
     return shown
 

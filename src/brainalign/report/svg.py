@@ -42,7 +42,8 @@ class Drawing:
         layout = figure.get_layout_engine()
         if layout is not None:
             layout.execute(figure)
-            figure.set_layout_engine("none")
+            # With any engine, also one that does nothing, each file would be drawn twice.
+            figure.set_layout_engine(None)
         self.figure = figure
         self._root = _drawn(figure)
 
