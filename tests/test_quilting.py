@@ -399,7 +399,7 @@ def test_what_cannot_be_quilted(sound, options, message):
 
 
 def test_an_error_names_the_sound():
-    with pytest.raises(StimulusError, match=r"stimulus 's1' of noise > quilted.*too short"):
+    with pytest.raises(StimulusError, match=r"stimulus 's1' of noise > quilt.*too short"):
         quilted(sounds(seconds=0.1), 60).waveform("s1")
     with pytest.raises(StimulusError, match="did you mean 'random'"):
         quilted(sounds(), 60, order="randon")

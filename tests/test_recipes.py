@@ -391,6 +391,9 @@ def test_sounds_may_be_manipulated_in_turn(tmp_path):
     first = expected.ids[0]
     np.testing.assert_array_equal(run.stimuli.waveform(first)[0], expected.waveform(first)[0])
     assert run.provenance["stimuli"]["sha256"] == {i: expected.digest(i) for i in expected.ids}
+    assert any("are responses to the originals" in w for w in run.results[0].warnings)
+    with pytest.raises(RecipeError, match=r"manipulate\[0\]: expected a table, such as .*found 'quilt'"):
+        read_recipe(write(tmp_path, text.replace('[{name = "time-reverse"}, {', '["quilt", {') + rsa))
     with pytest.raises(BrainalignError, match="has no parameter 'segment'; did you mean 'segment_ms'"):
         compute_recipe(write(tmp_path, text + rsa, ("segment_ms", "segment")))
 

@@ -74,7 +74,7 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     str
         ``"did you mean 'x'?"`` or, without a near miss, ``"known: 'a', 'b'"``.
     """
-    known = sorted(known)
+    known = sorted(set(known))
     near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.6)
     if near:
         return "did you mean " + " or ".join(repr(n) for n in near) + "?"

@@ -111,6 +111,12 @@ def compute_recipe(
         for part, model in zip(plan.models, models, strict=True)
     ]
     results = _measure_all(plan, heard, brain, stimuli, jobs, progress)
+    if plan.stimuli.manipulate:
+        for result in results:
+            if brain is not None and (result.table["brain"] != "").any():
+                result.warnings.append(
+                    f"the models heard manipulated sounds; {brain.name} are responses to the originals"
+                )
     return Run(plan, stimuli, brain, results, record)
 
 

@@ -271,6 +271,8 @@ def _first_error(why: ValidationError, schema: type[BaseModel]) -> str:
         return f"unknown key {key!r}; {did_you_mean(str(error['loc'][-1]), _keys_beside(schema, error['loc']))}"
     if error["type"] == "missing":
         return f"the key {key!r} is missing"
+    if error["type"] == "model_type":
+        return f'{key}: expected a table, such as {{name = "..."}}, found {error["input"]!r}'
     return f"{key}: {error['msg']}, found {error['input']!r}"
 
 
