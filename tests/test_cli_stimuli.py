@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from brainalign.cli.stimuli import app
 from brainalign.errors import StimulusError
-from brainalign.stimuli import load_stimuli
+from brainalign.stimuli import MANIPULATIONS, load_stimuli
 
 RATE = 16_000
 
@@ -32,10 +32,12 @@ def wavs(tmp_path: Path) -> Path:
 
 def test_from_a_folder_to_a_set_that_can_be_played(wavs: Path, tmp_path: Path) -> None:
     (wavs / "notes.txt").write_text("x")
+    (wavs / "Music" / "..weird.wav").write_bytes((wavs / "Music" / "a.wav").read_bytes())
     made = stimuli("new", tmp_path / "lab", "--from", wavs, "--citation", "Us 2024", "--licence", "CC0")
     assert made.exit_code == 0, made.output
     assert "4 sounds (Music 2, Nature 2)" in made.output
-    assert "left out, because they are not sounds: notes.txt" in made.output
+    assert "left out, because they are not sounds: notes.txt\n" in made.output
+    assert "left out, because they are hidden (a name begins with a dot): Music/..weird.wav\n" in made.output
 
     checked = stimuli("check", tmp_path / "lab", "--page", tmp_path / "check.html")
     assert checked.exit_code == 0, checked.output
@@ -46,7 +48,8 @@ def test_from_a_folder_to_a_set_that_can_be_played(wavs: Path, tmp_path: Path) -
     ready = stimuli("prepare", tmp_path / "lab", tmp_path / "ready", *options)
     assert ready.exit_code == 0, ready.output
     lines = ready.output.splitlines()
-    assert lines[1].startswith("b b: resampled from 16000 to 8000 Hz; 0.500 s cut from the end; ramps of 10 ms; level")
+    assert lines[1].startswith("b b: resampled from 16000 to 8000 Hz; 0.500 s cut from the end; mean (DC) of ")
+    assert " removed; ramps of 10 ms; level changed by " in lines[1]
     assert lines[-1].endswith("ready: 4 sounds; the source is as it was")
     waveform, rate = load_stimuli(tmp_path / "ready").waveform("ü")
     assert (len(waveform), rate) == (4_000, 8_000)
@@ -84,9 +87,26 @@ def test_a_table_names_the_categories(wavs: Path, tmp_path: Path) -> None:
     assert (loaded.name, loaded.ids, loaded.categories) == ("ours", ["a", "b b", "ü", "d"], ["X", "Y"])
 
 
+def test_manipulations_are_listed_and_written(wavs: Path, tmp_path: Path) -> None:
+    listed = stimuli("manipulate", "--list")
+    assert listed.exit_code == 0, listed.output
+    lines = dict(line.split(maxsplit=1) for line in listed.output.splitlines())
+    assert list(lines) == MANIPULATIONS.names()
+    assert lines["scramble"] == "window_ms (needed), fade_ms=10.0, seed=0"
+    assert lines["normalise-level"] == "rms"
+    stimuli("new", tmp_path / "lab", "--from", wavs)
+    done = stimuli("manipulate", tmp_path / "lab", tmp_path / "noisy", "add-noise", "snr_db=6", 'spectrum="pink"')
+    assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "noisy" / "manipulations.json").read_text(encoding="utf-8"))
+    assert record["manipulations"] == [
+        {"name": "add_noise", "parameters": {"snr_db": 6, "spectrum": "pink", "seed": 0}}
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["manipulate", "demo", "{tmp}/out", "add-noise", "snr_db=6", "spectrum=pink"], "text: 'spectrum=\"pink\"'"),
         (["new", "{tmp}/lab", "--from", "{tmp}/nowhere"], "there is no folder"),
         (["check", "{tmp}/nowhere"], "no stimulus set and no folder"),
         (["prepare", "{tmp}/wavs", "{tmp}/out"], "is no stimulus set: it has no stimulus_set.toml"),

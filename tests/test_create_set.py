@@ -137,7 +137,12 @@ class TestFromTables:
         assert stimuli.table["note"].tolist() == ["NA", ""]
 
     @pytest.mark.parametrize(
-        "table", ["stimulus_id,category\na,Music\nb,Speech\n", "file,category\nx/a.wav,Music\ny/b.wav,Speech\n"]
+        "table",
+        [
+            "stimulus_id,category\na,Music\nb,Speech\n",
+            "file,category\nx/a.wav,Music\ny/b.wav,Speech\n",
+            "file, category\nx/a.wav, Music\ny/b.wav, Speech\n",
+        ],
     )
     @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
     def test_by_id_or_by_file_with_or_without_a_byte_order_mark(
@@ -151,14 +156,18 @@ class TestFromTables:
         [
             ("file,kind\nx/a.wav,M\n", r"has the columns file, kind; it needs category, and file or stimulus_id"),
             ("category\nM\n", "it needs category, and file or stimulus_id"),
-            ("file;category\nx/a.wav;M\n", "it needs category"),
+            ("file;category\nx/a.wav;M\n", "it needs category, .* separator seems to be ';': save it with commas"),
+            ("file, category,category\nx/a.wav, M,M\ny/b.wav, M,M\n", "has two columns 'category'"),
+            ("file,category\n", "lists no sound"),
+            ("file,category\nx/a.wav,M\ny/b.wav, \n", r"table\.csv: category is empty for 'y/b\.wav' \(row 2 below"),
+            ("stimulus_id,category\n,M\n,M\n", "stimulus_id is empty for a sound \\(row 1 .* and 1 more"),
             ("file,category\nx/a.wav,M\n", r"1 sounds in .* are not in .*: y/b\.wav; list them or move them away"),
             ("file,category\nx/a.wav,M\ny/b.wav,M\nz.wav,M\n", r"lists 1 sounds that are not in .*: z\.wav"),
             ("stimulus_id,category\na,M\nb,M\nc,M\n", r"lists 1 sounds that are not in .*: c$"),
             ("file,category\nx/a.wav,M\ny/b.wav,M\n../table.csv,M\n", r"not in .*: \.\./table\.csv"),
             ("file,stimulus_id,category\nx/a.wav,s,M\ny/b.wav,s,M\n", "2 sounds have the id 's': x/a"),
             ("file,category\nx/a.wav,M\nx/a.wav,M\ny/b.wav,M\n", "2 sounds have the id 'a'"),
-            (b"file,category\nx/a.wav,M\xf6\n", "cannot be read as a table: 'utf-8'"),
+            (b"file,category\nx/a.wav,M\xf6\n", "cannot be read as a table: 'utf-8'.*; save it as UTF-8"),
         ],
     )
     def test_bad_tables(self, tmp_path: Path, wavs: Path, table: str | bytes, message: str) -> None:
@@ -169,7 +178,7 @@ class TestFromTables:
     @pytest.mark.parametrize(
         ("table", "message"),
         [
-            ("file,category\nx/a.wav,M\ny/b.wav,\n", "category is empty"),
+            ("file,category\nx/a.wav,M\ny/b.wav,\n", "category is empty for 'y/b"),
             ("file,category\nx/a.wav,Music\ny/b.wav,music\n", "differ in case only"),
         ],
     )

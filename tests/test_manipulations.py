@@ -2,6 +2,10 @@
 
 import inspect
 import json
+import re
+import shlex
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -184,6 +188,11 @@ class TestByName:
         sounds = a_set(noise())
         with pytest.raises(StimulusError):
             manipulate(StimulusSet(sounds.manifest, sounds.table, never), name, **parameters)
+
+    @pytest.mark.parametrize("semitones", [30.0, -24.5, np.nan, np.inf])
+    def test_an_interval_is_refused_in_semitones(self, semitones):
+        with pytest.raises(StimulusError, match=rf"{semitones:g} semitones; expected -24 to 24"):
+            manipulate(a_set(noise()), "change-pitch", semitones=semitones)
 
     def test_a_chain_replays(self):
         sounds = a_set(noise())
@@ -408,6 +417,12 @@ class TestWriting:
         write_set(attenuate(sounds, 10**-0.96), tmp_path / "set")
         assert len(load_stimuli(tmp_path / "set")) == 3
 
+    def test_a_set_within_its_source(self, tmp_path):
+        source = load_stimuli(write_set(a_set(noise()), tmp_path / "source"))
+        with pytest.raises(StimulusError, match=r"lies within .*source, the set that it would be made from"):
+            write_set(time_reverse(time_reverse(source)), source.folder / "x")
+        assert not (source.folder / "x").exists()
+
     def test_strange_ids(self, tmp_path):
         sounds = a_set(noise(100), noise(100, 1), noise(100, 2), noise(100, 3))
         table = sounds.table.set_axis(pd.Index(["../up", "a b", "a/b", "\u00e9\u6f22"], name="stimulus_id"))
@@ -433,3 +448,35 @@ class TestWriting:
         folder = write_set(a_set(noise()), tmp_path / "set")
         assert sorted(p.name for p in folder.iterdir()) == ["s0.wav", "stimuli.csv", "stimulus_set.toml"]
         assert not isinstance(load_stimuli(folder), ManipulatedSet)
+
+
+PAGE = Path(__file__).parents[1] / "docs" / "manipulations.md"
+
+
+@pytest.mark.skipif(not PAGE.is_file(), reason="runs from an installed package, not from a checkout")
+class TestPage:
+    @pytest.mark.parametrize("name", MANIPULATIONS.names())
+    def test_every_manipulation_has_a_row_with_all_its_parameters_and_defaults(self, name):
+        row = next(line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith(f"| `{name}` |"))
+        stated = dict(re.findall(r"`(\w+)(?: = ([^`]*))?`", row))
+        known = list(inspect.signature(MANIPULATIONS.get(name)).parameters.values())[1:]
+        for parameter in known:
+            value = stated[parameter.name]
+            if parameter.default in (inspect.Parameter.empty, None):
+                assert value == ""
+            else:
+                default = parameter.default
+                assert tomllib.loads(f"x = {value}")["x"] == (list(default) if isinstance(default, tuple) else default)
+
+    def test_its_recipes_and_commands_can_be_used(self):
+        text = PAGE.read_text(encoding="utf-8")
+        demo = load_stimuli("demo")
+        recipes = [tomllib.loads(block)["stimuli"] for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL)]
+        steps = [dict(step) for recipe in recipes for step in recipe["manipulate"]]
+        for line in re.findall(r"^brainalign stimuli manipulate demo .*$", text, re.MULTILINE):
+            name, *parameters = shlex.split(line)[5:]
+            steps.append({"name": name} | tomllib.loads("\n".join(parameters)))
+        assert len(steps) == 6
+        for step in steps:
+            name = step.pop("name")
+            assert len(manipulate(demo, name, **step).waveform(demo.ids[0])[0]) > 0

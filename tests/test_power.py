@@ -1,8 +1,11 @@
 """Power: against closed forms, against the measures that a real study would use, and under the null."""
 
+import json
+import re
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import typer
 from scipy.stats import ttest_1samp
@@ -33,9 +36,10 @@ from brainalign.measures.simulated_study import (
     run_studies,
 )
 from brainalign.measures.splits import make_splits
+from brainalign.measures.stimulus_choice import choose_stimuli
 from brainalign.measures.voxel_encoding import voxel_encoding
 from brainalign.report.power_page import plot_power, write_power_page
-from brainalign.responses import make_responses, save_responses
+from brainalign.responses import make_responses, save_responses, select_stimuli
 
 
 def ids(n):
@@ -262,13 +266,35 @@ class TestPower:
         assert (table.loc[table["n"] > 0, "value"] == 0).all()
 
     def test_a_measure_that_decides_for_the_wrong_model_is_named(self):
-        models = two_models()
-        result = power(*models, share=0.1, n_subjects=[10], n_repetitions=[4], n_voxels=15, n_simulations=30,
-                       measures=["rsa"], false_positives=False)  # fmt: skip
+        # Distances of few features vary more than those of many: the wrong model, of two features, shapes the RDM.
+        rng = np.random.default_rng(0)
+        models = [
+            make_responses(rng.standard_normal((24, k)) @ rng.standard_normal((k, 60)), ids(24), attrs={"source": name})
+            for k, name in ((40, "many"), (2, "few"))
+        ]
+        result = power(*models, share=0.6, share_sd=0.0, n_subjects=[10], n_repetitions=[4], reliability=0.8,
+                       n_voxels=60, n_simulations=30, measures=["rsa"], comparison="pearson",
+                       false_positives=False)  # fmt: skip
         (row,) = rows(result).to_dict("records")
         assert row["wrong"] > 0.9
         assert row["value"] == 0
-        assert "right <model> scores higher" in result.warnings[0]
+        assert "few scores higher" in result.warnings[0]
+        assert "many gives 60% of the signal" in result.warnings[0]
+
+    def test_settings_are_those_that_were_used(self):
+        options = {
+            "n_subjects": [3],
+            "n_repetitions": [1],
+            "n_voxels": 8,
+            "n_simulations": 20,
+            "false_positives": False,
+        }
+        rsa = power(*two_models(), **options, measures=["rsa"]).settings
+        assert rsa["comparison"] == "spearman"
+        assert not {"statistic", "n_splits", "n_bootstrap", "mean_reliability"} & set(rsa)
+        encoding = power(*two_models(), **options, measures=["encoding"], inference="stimuli", n_bootstrap=30).settings
+        assert (encoding["statistic"], encoding["n_splits"], encoding["n_bootstrap"]) == ("r2", 2, 30)
+        assert "comparison" not in encoding
 
     def test_measured_reliability(self):
         truth = make_responses(np.random.default_rng(0).random((40, 3)), ids(40))
@@ -311,7 +337,9 @@ class TestPower:
             ({"n_simulations": 5}, "n_simulations is 5, expected at least 20"),
             ({"reliability": 0.0}, "reliability of one repetition is 0.0"),
             ({"reliability": two_models()[0]}, "has no repetitions"),
-            ({"share": 1.5}, "share is 1.5, expected above 0 and up to 1"),
+            ({"share": 1.5}, "share is 1.5, expected above 0.5 and up to 1"),
+            ({"share": 0.5}, "share is 0.5, expected above 0.5"),
+            ({"share": 0.3}, "share is 0.3, .*swap the models"),
             ({"measures": ["rdm"]}, "no measure 'rdm'"),
             ({"inference": "sounds"}, "no inference 'sounds'"),
             ({"comparison": "kendall"}, "no comparison 'kendall'"),
@@ -366,6 +394,21 @@ class TestPage:
         assert "none of the numbers of subjects tried reaches 0.8" in html
         assert "In 8 of 8 designs the test finds a winner too often" in html
 
+    def test_it_says_which_size_is_the_smallest(self, result, tmp_path):
+        table = result.table.assign(value=0.9, ci_low=0.85, ci_high=0.95)
+        html = write_power_page([replace(result, table=table)], tmp_path / "power.html").read_text(encoding="utf-8")
+        fewest = "3 subjects are the fewest, of the numbers tried, that reach power 0.8 (power 0.90, 0.85 to 0.95)"
+        assert f"RSA, 16 sounds, 1 repetition: {fewest}." in html
+
+    def test_assumptions_are_in_plain_words(self, result, tmp_path):
+        html = write_power_page([result], tmp_path / "power.html").read_text(encoding="utf-8")
+        assumed = html.split("What was assumed")[1]
+        assert not re.search(r"<dt>[^<]*_", assumed)
+        assert "<dt>independent voxels per subject</dt><dd>8</dd>" in assumed
+        assert "<dt>comparison of RDMs</dt><dd>spearman</dd>" in assumed
+        # Nothing is left out but what the headings and the sentence on the test say.
+        assert assumed.count("<dt>") == len(set(result.settings) - {"models", "measures", "inference"})
+
     def test_other_results_are_refused(self, result, tmp_path):
         with pytest.raises(MeasureError, match="found 'rsa'"):
             write_power_page([replace(result, measure="rsa")], tmp_path / "power.html")
@@ -392,13 +435,71 @@ class TestCommandLine:
         with pytest.raises(BrainalignError, match="exists already"):
             CliRunner().invoke(self.app, command, catch_exceptions=False)
 
-    def test_choose(self, files, tmp_path):
+    def test_choose_then_power_with_the_chosen_sounds(self, files, tmp_path):
         out = tmp_path / "chosen.csv"
-        done = CliRunner().invoke(self.app, ["choose", *files, "--n", "12", "--out", str(out)], catch_exceptions=False)
+        choose = ["choose", *files, "--n", "12", "--seed", "3", "--out", str(out)]
+        done = CliRunner().invoke(self.app, choose, catch_exceptions=False)
         assert "12 of 24 sounds" in done.stdout
         lines = out.read_text(encoding="utf-8").splitlines()
         assert lines[0] == "stimulus_id,category"
-        assert len(lines) == 13
+        chosen = [line.split(",")[0] for line in lines[1:]]
+        record = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
+        judge = choose_stimuli(dict(zip(files, two_models(), strict=True)), 12, seed=3)
+        assert record["ids"] == chosen == judge.ids
+        assert record["settings"] == judge.settings
+        assert (record["value"], record["random"]) == (judge.value, judge.random.tolist())
+
+        page = tmp_path / "power.html"
+        command = ["power", *files, "--stimuli", str(out), "--subjects", "4", "--repetitions", "1", "--voxels", "8",
+                   "--simulations", "20", "--measure", "rsa", "--out", str(page)]  # fmt: skip
+        CliRunner().invoke(self.app, command, catch_exceptions=False)
+        few = [select_stimuli(m, chosen) for m in two_models()]
+        options = {"n_subjects": [4], "n_repetitions": [1], "n_voxels": 8, "n_simulations": 20, "measures": ["rsa"]}
+        expected = [power(*pair, **options).table for pair in (few, few[::-1])]
+        found = pd.read_csv(page.with_suffix(".csv"))
+        assert found["difference"].to_numpy() == pytest.approx(pd.concat(expected)["difference"].to_numpy())
+        assert set(found["n_stimuli"]) == {12}
+        assert "those listed in chosen.csv" in page.read_text(encoding="utf-8")
+
+    def test_choosing_all_is_no_better_than_chance(self, files, tmp_path):
+        command = ["choose", *files, "--n", "24", "--out", str(tmp_path / "all.csv")]
+        done = CliRunner().invoke(self.app, command, catch_exceptions=False)
+        assert "random choices as good: 100 % of 1000" in done.stdout
+
+    def test_ids_that_look_like_formulas_come_back(self, tmp_path):
+        names = [f"-{i}" for i in range(12)]
+        files = [
+            str(save_responses(m.isel(stimulus=slice(12)).assign_coords(stimulus=names), tmp_path / f"{i}.nc"))
+            for i, m in enumerate(two_models())
+        ]
+        out = tmp_path / "chosen.csv"
+        CliRunner().invoke(self.app, ["choose", *files, "--n", "9", "--out", str(out)], catch_exceptions=False)
+        assert "'-" in out.read_text(encoding="utf-8")
+        chosen = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))["ids"]
+        assert planning._ids(out, set(names)) == chosen
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("stimulus_id\ns001\nnobody\n", "no stimulus 'nobody'"),
+            ("stimulus_id\ns001\ns001\n", "asked twice for s001"),
+            ("sound\ns001\n", "lacks the column stimulus_id; it has sound"),
+            ("stimulus_id\n", "lists no stimulus"),
+        ],
+    )
+    def test_bad_lists_of_stimuli(self, files, tmp_path, text, message):
+        (tmp_path / "list.csv").write_text(text, encoding="utf-8")
+        command = ["power", *files, "--stimuli", str(tmp_path / "list.csv"), "--out", str(tmp_path / "x.html")]
+        with pytest.raises(BrainalignError, match=message):
+            CliRunner().invoke(self.app, command, catch_exceptions=False)
+
+    def test_names_of_other_kinds_of_files_are_refused(self, files, tmp_path):
+        for command, suffix in ((["power"], ".html"), (["choose", "--n", "9"], ".csv")):
+            with pytest.raises(BrainalignError, match=f"x.txt, expected a name that ends in {suffix}"):
+                CliRunner().invoke(
+                    self.app, [*command, *files, "--out", str(tmp_path / "x.txt")], catch_exceptions=False
+                )
+        assert not list(tmp_path.glob("x.*"))
 
     @pytest.mark.parametrize(
         ("more", "message"),

@@ -80,7 +80,11 @@ class TestSteps:
             found, found_rate = prepared.waveform(stimulus_id)
             assert found_rate == rate
             np.testing.assert_allclose(found, expected, rtol=0, atol=2**-15)
-        assert steps == {"a": "as it was", "ü: b/2?": "2 channels averaged", "007": "as it was"}
+        assert steps == {
+            "a": "as it was",
+            "ü: b/2?": "2 channels averaged; 24-bit samples written with 16 bits",
+            "007": "as it was",
+        }
         assert prepared.manifest.sample_rate is None
 
     def test_the_level_at_which_a_set_is_played_is_written(self, lab: Path) -> None:
@@ -100,6 +104,21 @@ class TestSteps:
         assert steps["a"] == "0.050 s of silence cut from the beginning, 0.100 s from the end"
         assert steps["007"] == "as it was"
 
+    def test_silence_is_trimmed_from_a_recording_with_an_offset(self, lab: Path) -> None:
+        soundfile.write(lab / "a.wav", np.pad(tone(), (800, 1_600)) + 0.2, RATE)
+        prepared, steps = prepare(lab, trim_silence=True, bits=24)
+        np.testing.assert_allclose(prepared.waveform("a")[0], tone(), rtol=0, atol=2**-14)
+        cut = "0.050 s of silence cut from the beginning, 0.100 s from the end"
+        assert steps["a"] == f"{cut}; mean (DC) of +0.2 removed"
+
+    def test_the_mean_does_not_count_for_level(self, lab: Path) -> None:
+        # An offset of twice the RMS would make the sound softer by 10 log10(1 + 4) = 7.0 dB.
+        soundfile.write(lab / "a.wav", tone() + 2 * 0.1 / np.sqrt(2), RATE, subtype="PCM_24")
+        prepared, steps = prepare(lab, target_rms=0.05, bits=24)
+        waveform = prepared.waveform("a")[0]
+        np.testing.assert_allclose(waveform, 0.05 * np.sqrt(2) * tone(1.0), rtol=0, atol=1e-5)
+        assert steps["a"] == "mean (DC) of +0.14 removed; level changed by -3.0 dB"
+
     def test_24_bits_keep_more(self, lab: Path) -> None:
         prepared, _ = prepare(lab, bits=24)
         assert soundfile.info(prepared.folder / prepared.table.loc["a", "file"]).subtype == "PCM_24"
@@ -112,7 +131,7 @@ class TestSteps:
         middle = slice(1_000, 15_000)
         np.testing.assert_allclose(prepared.waveform("a")[0][middle], tone()[middle], rtol=0, atol=2**-14)
         np.testing.assert_allclose(prepared.waveform("ü: b/2?")[0], tone(), rtol=0, atol=2**-6)
-        assert steps["a"] == "resampled from 192000 to 16000 Hz"
+        assert steps["a"] == "resampled from 192000 to 16000 Hz; 32-bit float samples written with 16 bits"
 
     def test_the_record_says_what_was_done(self, lab: Path) -> None:
         prepared, steps = prepare(lab, target_rms=0.05)
@@ -163,7 +182,8 @@ class TestRefusals:
         soundfile.write(lab / "a.wav", tone(1.7), RATE, subtype="FLOAT")
         with pytest.raises(StimulusError, match=r"1 of 3 .* 'a' \(peak 1\.7\): a; ask for a target RMS that is lower"):
             prepare(lab)
-        assert prepare(lab, target_rms=0.1)[1]["a"] == "level changed by -21.6 dB"
+        step = prepare(lab, target_rms=0.1)[1]["a"]
+        assert step == "level changed by -21.6 dB; 32-bit float samples written with 16 bits"
 
     @pytest.mark.parametrize(
         ("content", "message"),
@@ -203,6 +223,23 @@ class TestRefusals:
         with pytest.raises(StimulusError, match="out is not empty; choose a folder that is not there yet"):
             prepare(lab)
         assert [p.name for p in (lab.parent / "out").iterdir()] == ["thesis.txt"]
+
+    def test_samples_that_vanish_at_the_rate(self, lab: Path) -> None:
+        soundfile.write(lab / "a.wav", [0.5], RATE)
+        with pytest.raises(StimulusError, match=r"'a' has 1 samples \(0\.0625 ms\), of which none is left at 100 Hz"):
+            prepare(lab, sample_rate=100)
+        with pytest.raises(StimulusError, match=r"'007' has 8000 samples .* none is left at 16000 Hz"):
+            prepare_stimuli(read_stimulus_set(lab).select(["007"]), lab.parent / "out", Preparation(duration_s=1e-6))
+
+    def test_an_offset_alone_is_silence(self, lab: Path) -> None:
+        soundfile.write(lab / "a.wav", np.full(1_000, 0.3), RATE, subtype="FLOAT")
+        with pytest.raises(StimulusError, match="stimulus 'a' is silent"):
+            prepare(lab, target_rms=0.05)
+
+    def test_a_set_within_its_source(self, lab: Path) -> None:
+        with pytest.raises(StimulusError, match=r"lies within .*lab, the set that it would be made from"):
+            prepare_stimuli(read_stimulus_set(lab), lab / "ready" / "x", Preparation())
+        assert not (lab / "ready").exists()
 
     def test_the_source_itself_is_not_overwritten(self, lab: Path) -> None:
         with pytest.raises(StimulusError, match="lab is not empty"):

@@ -139,6 +139,26 @@ def test_halves_select_for_each_other(swept):
     assert p.between(0, 1).all()
 
 
+def test_arrays_are_in_the_order_of_the_set(swept):
+    sounds, _, net, with_selection = swept
+    ids = sounds.ids[::-1]
+    shuffled = sounds.select(ids)
+    assert shuffled.ids == ids
+    options = {"categories": ["Music"], "fraction": 0.5, "n_bootstrap": 0, "segments_ms": [30, 120]}
+    arrays = quilt_sweep(extract(net, sounds), net, shuffled, **options).arrays
+    for name in ("originals", "quilts", "roles"):
+        assert arrays[name]["stimulus"].values.tolist() == ids
+    is_music = sounds.table.loc[ids, "category"].eq("Music").tolist()
+    assert arrays["originals"]["is_target"].values.tolist() == is_music
+    # Both halves hear the same sound: what stands beside an id is the response to it.
+    heard = extract(net, quilted(sounds, 30, order="original", same_length_as=[30, 120]))
+    levels = heard.sel(stimulus=ids).values[:, 4:].mean(axis=1)
+    np.testing.assert_allclose(arrays["originals"].sel(group=1).values, levels, rtol=1e-5)
+    roles = with_selection.arrays["roles"]
+    assert roles["stimulus"].values.tolist()[: len(ids)] == sounds.ids
+    assert (roles.values[0] == ["test"] * len(ids) + ["select"] * (roles.sizes["stimulus"] - len(ids))).all()
+
+
 def test_p_is_uniform_where_order_does_not_matter():
     """Stationary noise, units that hear its level: quilts in original order against the original give no difference."""
     sounds, net = beats(), listener()

@@ -383,6 +383,10 @@ def test_192_khz_and_double_precision():
         (np.ones(RATE, np.int16), {}, "type int16; average the channels, and divide integers by full scale"),
         (noise(), {"segment_ms": 0}, "expected a positive one"),
         (noise(), {"segment_ms": np.nan}, "expected a positive one"),
+        (noise(), {"segment_ms": np.inf}, "the segment length is inf ms, expected a positive one"),
+        (noise(), {"segment_ms": np.inf, "protocol": "kim2024"}, "the segment length is inf ms"),
+        (noise(), {"seed": -1}, "the seed is -1, expected an integer that is not negative"),
+        (noise(), {"seed": [3, -2]}, "the seed is -2"),
         (noise(), {"segment_ms": 0.1}, "have 1 samples at 8000 Hz"),
         (noise(), {"segment_ms": 60, "protocol": "kim2024"}, "a multiple of 25 ms from 50 ms on"),
         (noise(), {"segment_ms": 25, "protocol": "kim2024"}, "a multiple of 25 ms from 50 ms on"),
@@ -405,6 +409,15 @@ def test_an_error_names_the_sound():
         quilted(sounds(), 60, order="randon")
     with pytest.raises(StimulusError, match="the seed is -1"):
         quilted(sounds(), 60, seed=-1)
+
+
+@pytest.mark.parametrize(
+    "options", [{"segment_ms": np.inf}, {"segment_ms": 60, "protocol": "kim2024"},
+                {"segment_ms": 60, "same_length_as": [30, -1]}]
+)  # fmt: skip
+def test_impossible_segments_of_a_set_are_found_before_a_sound_is_played(options):
+    with pytest.raises(StimulusError, match=r"the segment length is (inf|-1)|a multiple of 25 ms"):
+        quilted(sounds(), **options)
 
 
 @pytest.mark.realdata

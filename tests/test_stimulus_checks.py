@@ -274,6 +274,9 @@ class TestReport:
             (np.pad(noise(1), (4_000, 0)), "warning", "leading-silence", "M1$"),
             (np.pad(noise(1), (0, 4_000)), "warning", "trailing-silence", "M1$"),
             (resample(noise(1, 8_000), 8_000, RATE), "warning", "bandwidth", r"lowest: 3[4-9]\d\d Hz.*M1$"),
+            (noise(1, 799), "error", "duration", r"1 of 12 sounds are shorter than 50 ms: M1$"),
+            (noise(1, 800), "warning", "duration", r"less than half or more than twice .* median \(1 s\): M1$"),
+            (noise(1, 2 * RATE + 1), "warning", "duration", r"1 of 12 .*: M1$"),
             (noise(10) / 2, "warning", "near-duplicates", r"M1 and S0 \(r 1\.00\)"),
         ],
     )  # fmt: skip
@@ -352,6 +355,19 @@ class TestReport:
         assert any(
             "1 categories have one sound only" in f.message and f.message.endswith(": L") for f in report.findings
         )
+
+    @pytest.mark.parametrize("n", [RATE // 2, 2 * RATE])
+    def test_half_and_twice_the_median_is_no_odd_duration(self, tmp_path: Path, n: int) -> None:
+        assert check(write(tmp_path / "lab", CLEAN | {"M1": noise(1, n)})).findings == []
+
+    def test_sounds_that_no_row_names(self, tmp_path: Path) -> None:
+        folder = write(tmp_path / "lab", CLEAN)
+        (folder / "audio" / "new.flac").write_bytes(b"x")
+        (folder / "audio" / "._M0.wav").write_bytes(b"x")
+        for stimuli in (read_stimulus_set(folder), read_stimulus_set(folder).select(categories="M")):
+            (finding,) = (f for f in check_stimuli(stimuli).findings if f.check == "unlisted")
+            assert finding.message.startswith("1 sound files in the folder are in no row of stimuli.csv")
+            assert finding.message.endswith(": audio/new.flac")
 
     def test_every_sound_is_bad(self, tmp_path: Path) -> None:
         report = check(write(tmp_path / "lab", {"M1": b"", "S1": b"x"}))

@@ -1,6 +1,9 @@
 """Stimulus choice: against exhaustive search, against the definition, and against random choice on simulated brains."""
 
+import re
 from itertools import combinations
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from brainalign.measures.rdm import correlation_rdm
 from brainalign.measures.scores import score
 from brainalign.measures.simulated_study import balanced_order, readout_features
 from brainalign.measures.stimulus_choice import _ItemMoments, _PairMoments, choose_stimuli
-from brainalign.responses import make_responses, select_stimuli
+from brainalign.responses import make_responses, save_responses, select_stimuli
 
 
 def ids(n):
@@ -126,9 +129,10 @@ class TestSearch:
         assert "10 of 24 sounds" in repr(first)
 
     def test_the_whole_pool_is_no_choice(self):
-        found = choose_stimuli(models_of(12), 12, n_random=3)
-        assert found.ids == ids(12)
+        found = choose_stimuli(models_of(60), 60, n_random=50)
+        assert found.ids == ids(60)
         assert found.random == pytest.approx(found.value)
+        assert found.share_as_good == 1
 
     def test_bad_input(self):
         models = models_of(12)
@@ -139,6 +143,8 @@ class TestSearch:
             choose_stimuli({"one": models["one"]}, 8)
         with pytest.raises(MeasureError, match="no balance 'even'"):
             choose_stimuli(models, 8, balance="even")
+        with pytest.raises(MeasureError, match=r"share is 0\.5, expected above 1/2"):
+            choose_stimuli(models, 8, share=0.5)
         with pytest.raises(MeasureError, match="noise is -1"):
             choose_stimuli(models, 8, noise=-1)
         uneven = {k: m.assign_coords(category=("stimulus", ["a"] * 10 + ["b"] * 2)) for k, m in models.items()}
@@ -149,6 +155,20 @@ class TestSearch:
         flat = make_responses(np.random.default_rng(0).standard_normal((12, 1)), ids(12))
         with pytest.raises(MeasureError, match="no pattern over units differs"):
             choose_stimuli(models | {"three": flat}, 8)
+
+
+def test_the_example_of_the_docs_runs(tmp_path, monkeypatch):
+    page = Path(__file__).parents[1] / "docs" / "stimulus-choice.md"
+    (example,) = re.findall("```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    models = models_of(60)
+    layered = models["one"].assign_coords(layer=("unit", ["conv3"] * 30 + ["conv4"] * 30))
+    save_responses(layered, tmp_path / "cnn.nc")
+    save_responses(models["two"], tmp_path / "logmel.nc")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(example, names)
+    last = {"one": layered.isel(unit=slice(30, None)), "two": models["two"]}
+    assert names["chosen"].ids == choose_stimuli(last, 40).ids
 
 
 class TestAgainstRandomChoice:

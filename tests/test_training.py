@@ -448,7 +448,7 @@ def test_two_devices_share_a_training(studio: Path, tmp_path: Path) -> None:
         [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=300, cwd=tmp_path, check=True
     )
     digest = sha256(tmp_path / "out" / "weights.safetensors")
-    assert run.stdout.splitlines().count(f"digest {digest}") == 2
+    assert run.stdout.count(digest) == 2  # of both devices; their lines may mix
     assert len(pd.read_csv(tmp_path / "out" / "log.csv")) == 3
 
 
