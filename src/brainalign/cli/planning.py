@@ -19,6 +19,9 @@ def power(
     second: Annotated[Path, typer.Argument(help="Responses of another model to the same sounds.")],
     out: Annotated[Path, typer.Option("--out", help="The page (.html); a table (.csv) goes beside it.")],
     layer: Annotated[list[str] | None, typer.Option("--layer", help=LayerHelp)] = None,
+    stimuli: Annotated[
+        Path | None, typer.Option("--stimuli", help="Use these sounds only: CSV with stimulus_id, as choose writes it.")
+    ] = None,
     subjects: Annotated[str, typer.Option("--subjects", help="Numbers to try.")] = "5,10,20",
     repetitions: Annotated[str, typer.Option("--repetitions", help="Numbers to try.")] = "1,3",
     sounds: Annotated[str | None, typer.Option("--sounds", help="Numbers to try; all if not given.")] = None,
@@ -26,7 +29,7 @@ def power(
     brain: Annotated[
         Path | None, typer.Option("--brain", help="Measured responses with repetitions; replaces --reliability.")
     ] = None,
-    share: Annotated[float, typer.Option("--share", help="Of the right model in the signal, up to 1.")] = 0.75,
+    share: Annotated[float, typer.Option("--share", help="Of the right model in the signal, above 0.5.")] = 0.75,
     share_sd: Annotated[float, typer.Option("--share-sd", help="SD over subjects, in log odds.")] = 0.5,
     voxels: Annotated[int, typer.Option("--voxels", help="Independent voxels per subject.")] = 50,
     measure: Annotated[list[str] | None, typer.Option("--measure", help="rsa or encoding; both by default.")] = None,
@@ -45,10 +48,13 @@ def power(
     from brainalign.measures.power import power as simulate
     from brainalign.report.power_page import write_power_page
     from brainalign.report.svg import safe_csv
-    from brainalign.responses import load_responses
+    from brainalign.responses import load_responses, select_stimuli
 
-    tables = _new(out.with_suffix(".html")), _new(out.with_suffix(".csv"))
+    page, table = _new(out, ".html"), _new(out.with_suffix(".csv"), ".csv")
     models = list(_load([first, second], layer).values())
+    if stimuli is not None:
+        ids = _ids(stimuli, {str(s) for s in models[0].indexes["stimulus"]})
+        models = [select_stimuli(model, ids) for model in models]
     options = {
         "n_subjects": _numbers("--subjects", subjects),
         "n_repetitions": _numbers("--repetitions", repetitions),
@@ -64,17 +70,20 @@ def power(
         "seed": seed,
     }
     results = [simulate(*pair, **options, progress=True) for pair in (models, models[::-1])]  # type: ignore[arg-type]
-    write_power_page(results, tables[0])
-    with write_then_rename(tables[1]) as temporary:
+    if stimuli is not None:
+        for result in results:
+            result.settings["stimuli"] = f"those listed in {stimuli.name}"
+    write_power_page(results, page)
+    with write_then_rename(table) as temporary:
         temporary.write_text(safe_csv(pd.concat([r.table for r in results])), encoding="utf-8")
-    typer.echo(f"page:  {tables[0].resolve()}")
-    typer.echo(f"table: {tables[1]}")
+    typer.echo(f"page:  {page.resolve()}")
+    typer.echo(f"table: {table}")
 
 
 def choose(
     models: Annotated[list[Path], typer.Argument(help="Responses of two or more models to the sounds of the pool.")],
     n: Annotated[int, typer.Option("--n", help="How many sounds.")],
-    out: Annotated[Path, typer.Option("--out", help="Table of the chosen sounds (.csv).")],
+    out: Annotated[Path, typer.Option("--out", help="Chosen sounds (.csv); settings (.json) go beside them.")],
     layer: Annotated[list[str] | None, typer.Option("--layer", help=LayerHelp)] = None,
     components: Annotated[
         Path | None, typer.Option("--components", help="Measured components: differ in their predictions, not in RDMs.")
@@ -87,12 +96,15 @@ def choose(
 
     Example: brainalign choose a.nc b.nc --n 40 --out chosen.csv
     """
+    import json
+
+    import brainalign
     from brainalign._files import write_then_rename
     from brainalign.measures.stimulus_choice import choose_stimuli
     from brainalign.report.svg import safe_csv
     from brainalign.responses import load_responses
 
-    _new(out)
+    table, record = _new(out, ".csv"), _new(out.with_suffix(".json"), ".json")
     chosen = choose_stimuli(
         _load(models, layer),
         n,
@@ -101,16 +113,22 @@ def choose(
         n_starts=starts,
         seed=seed,
     )
-    with write_then_rename(out) as temporary:
+    facts = {"brainalign": brainalign.__version__, "components": None if components is None else str(components)}
+    with write_then_rename(record) as temporary:
+        temporary.write_text(json.dumps(facts | chosen.to_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
+    with write_then_rename(table) as temporary:
         temporary.write_text(safe_csv(chosen.table), encoding="utf-8")
     typer.echo(repr(chosen).strip("<>"))
-    typer.echo(f"random choices as good: {chosen.share_as_good:.3g} of {len(chosen.random)}")
-    typer.echo(f"table: {out}")
+    typer.echo(f"random choices as good: {100 * chosen.share_as_good:.3g} % of {len(chosen.random)}")
+    typer.echo(f"table:    {table}")
+    typer.echo(f"settings: {record}")
 
 
-def _new(path: Path) -> Path:
+def _new(path: Path, suffix: str) -> Path:
     from brainalign.errors import ResultsError
 
+    if path.suffix != suffix:
+        raise ResultsError(f"--out is {path}, expected a name that ends in {suffix}")
     if path.exists():
         raise ResultsError(f"{path} exists already; choose another name or remove it")
     return path
@@ -126,10 +144,24 @@ def _load(paths: list[Path], layers: list[str] | None) -> dict[str, Responses]:
     loaded = {}
     for path, layer in zip(paths, layers or [""] * len(paths), strict=True):
         responses = load_responses(path)
-        loaded[f"{path}:{layer}"] = select_units(responses, layer=layer) if layer else responses
+        name = f"{path}:{layer}" if layer else str(path)
+        loaded[name] = select_units(responses, layer=layer) if layer else responses
     if len(loaded) < len(paths):
         raise MeasureError("the same responses are given twice; a model does not differ from itself")
     return loaded
+
+
+def _ids(path: Path, known: set[str]) -> list[str]:
+    """Read the ids of sounds; an apostrophe that guards one from being taken for a formula comes off."""
+    from brainalign.errors import StimulusError, name_some
+    from brainalign.stimuli.sets import read_text_table
+
+    table = read_text_table(path)
+    if "stimulus_id" not in table:
+        raise StimulusError(f"{path} lacks the column stimulus_id; it has {name_some(table.columns)}")
+    if table.empty:
+        raise StimulusError(f"{path} lists no stimulus")
+    return [s if s in known else s.removeprefix("'") for s in table["stimulus_id"]]
 
 
 def _numbers(option: str, text: str) -> list[int]:

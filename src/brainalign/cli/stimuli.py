@@ -34,14 +34,18 @@ def new(
     Example: brainalign stimuli new my-sounds --from recordings --table recordings.csv
     """
     from brainalign.errors import name_some
-    from brainalign.stimuli.create import create_stimulus_set, other_files
+    from brainalign.stimuli.create import create_stimulus_set, is_hidden, other_files
 
     stimuli = create_stimulus_set(folder, source, table, name=name, citation=citation, licence=licence)
     left = [] if source.resolve() == folder.resolve() else other_files(source)
     sizes = ", ".join(f"{c} {n}" for c, n in stimuli.table["category"].value_counts(sort=False).items())
     typer.echo(f"{folder}: {len(stimuli)} sounds ({sizes})")
-    if left:
-        typer.echo(f"left out, because they are not sounds: {name_some(left)}")
+    for why, files in (
+        ("they are not sounds", [f for f in left if not is_hidden(f)]),
+        ("they are hidden (a name begins with a dot)", [f for f in left if is_hidden(f)]),
+    ):
+        if files:
+            typer.echo(f"left out, because {why}: {name_some(files)}")
     typer.echo(f"fill in {folder / 'stimulus_set.toml'}, then: brainalign stimuli check {folder}")
 
 
@@ -102,14 +106,33 @@ def prepare(
     typer.echo(f"{out}: {len(prepared)} sounds; the source is as it was")
 
 
+def _show_manipulations(wanted: bool) -> None:
+    if not wanted:
+        return
+    import inspect
+
+    from brainalign.stimuli.manipulations import MANIPULATIONS
+
+    for name in MANIPULATIONS.names():
+        known = list(inspect.signature(MANIPULATIONS.get(name)).parameters.values())[1:]
+        needed = [p.name for p in known if p.default is p.empty]
+        others = [p.name if p.default is None else f"{p.name}={p.default!r}" for p in known if p.name not in needed]
+        typer.echo(f"{name:<26}{', '.join([*(f'{n} (needed)' for n in needed), *others]) or 'no parameters'}")
+    raise typer.Exit
+
+
 @app.command()
 def manipulate(
     stimuli: Set,
     out: Annotated[Path, typer.Argument(help="Folder of the new set; it is not there yet.")],
-    by: Annotated[str, typer.Argument(metavar="MANIPULATION", help="Such as quilt, phase-randomise, add-noise.")],
+    by: Annotated[str, typer.Argument(metavar="MANIPULATION", help="Such as quilt; --list lists them all.")],
     parameters: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Its parameters, as in a recipe.")
     ] = None,
+    _list: Annotated[
+        bool,
+        typer.Option("--list", is_eager=True, callback=_show_manipulations, help="List names and parameters, and end."),
+    ] = False,
 ) -> None:
     """Write a set of manipulated sounds: quilts, scrambled or filtered sounds, matched noise, and others.
 
@@ -128,7 +151,8 @@ def manipulate(
         options = tomllib.loads("\n".join(parameters or []))
     except tomllib.TOMLDecodeError as why:
         raise StimulusError(
-            f"the parameters {' '.join(parameters or [])!r} are not KEY=VALUE as in TOML: {why}"
+            f"the parameters {' '.join(parameters or [])!r} are not KEY=VALUE as in TOML: {why}; "
+            f"put quotes around text: 'spectrum=\"pink\"'"
         ) from why
     folder = write_set(alter(load_stimuli(stimuli), by, **options), out)
     typer.echo(f"{folder}: the sounds, their table, and how they were made (manipulations.json)")

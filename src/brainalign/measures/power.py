@@ -49,7 +49,7 @@ def power(
     n_repetitions: Sequence[int] = (1, 3),
     n_stimuli: Sequence[int] | None = None,
     reliability: float | BrainData | Responses = 0.2,
-    share: Annotated[float, Field(gt=0, le=1)] = 0.75,
+    share: Annotated[float, Field(gt=0.5, le=1)] = 0.75,
     share_sd: Annotated[float, Field(ge=0)] = 0.5,
     n_voxels: Annotated[int, Field(ge=2)] = 50,
     measures: Sequence[Measure] = ("rsa", "encoding"),
@@ -82,8 +82,8 @@ def power(
         Correlation over sounds that two repetitions are expected to have in a voxel. Or measured responses with
         repetitions: simulated voxels draw from the reliabilities of measured ones, negative ones counting as 0.
     share : float
-        Share of the first model in the signal of the median subject. With 1 the brain *is* the first model, which makes
-        any study look good; this number decides the result as much as the noise does.
+        Share of the first model in the signal of the median subject, above 0.5. With 1 the brain *is* the first model,
+        which makes any study look good; this number decides the result as much as the noise does.
     share_sd : float
         Standard deviation over subjects of the log odds of the share: 0.5 puts two thirds of subjects with a share
         around 0.75 between 0.65 and 0.83.
@@ -180,30 +180,30 @@ def power(
         for cell, outcome in outcomes.items()
         for size in subjects
     ]
-    return Result(
-        measure="power",
-        table=result_table(rows),
-        settings={
-            "models": names,
-            "reliability": reliability if isinstance(reliability, float | int) else f"measured: {_source(reliability)}",
-            "mean_reliability": float(population.reliability.mean()),
-            "share": share,
-            "share_sd": share_sd,
-            "n_voxels": n_voxels,
-            "n_stimuli_at_hand": n,
-            "inference": inference,
-            "comparison": comparison,
-            "statistic": statistic,
-            "n_splits": n_splits,
-            "n_simulations": n_simulations,
-            "n_bootstrap": 0 if inference == "subjects" else n_bootstrap,
-            "alpha": alpha,
-            "seed": seed,
-            "population": POPULATIONS[inference],
-            "interval": "Wilson's, 95 %, of the share of simulations",
-        },
-        warnings=_warnings(found, names),
-    )
+    settings: dict[str, Any] = {
+        "models": names,
+        "reliability": reliability if isinstance(reliability, float | int) else f"measured: {_source(reliability)}",
+        "share": share,
+        "share_sd": share_sd,
+        "n_voxels": n_voxels,
+        "n_stimuli_at_hand": n,
+        "measures": list(analyses),
+        "inference": inference,
+        "population": POPULATIONS[inference],
+        "n_simulations": n_simulations,
+        "alpha": alpha,
+        "seed": seed,
+        "interval": "Wilson's, 95 %, of the share of simulations",
+    }
+    if not isinstance(reliability, float | int):
+        settings["mean_reliability"] = float(population.reliability.mean())
+    if "rsa" in analyses:
+        settings["comparison"] = comparison
+    if "encoding" in analyses:
+        settings |= {"statistic": statistic, "n_splits": n_splits}
+    if inference != "subjects":
+        settings["n_bootstrap"] = n_bootstrap
+    return Result("power", result_table(rows), settings=settings, warnings=_warnings(found, names))
 
 
 def smallest_studies(result: Result, wanted: float = 0.8) -> pd.DataFrame:
@@ -385,7 +385,7 @@ def _check_options(measures: Sequence[str], inference: str, share: float, share_
     if not measures:
         raise MeasureError("no measure is named; expected rsa, encoding or both")
     for what, value, good, expected in (
-        ("share", share, 0 < share <= 1, "above 0 and up to 1"),
+        ("share", share, 0.5 < share <= 1, "above 0.5 and up to 1; for a brain more like the second, swap the models"),
         ("share_sd", share_sd, 0 <= share_sd < np.inf, "0 or more"),
         ("alpha", alpha, 0 < alpha < 1, "between 0 and 1"),
     ):

@@ -92,8 +92,11 @@ def quilt_sweep(
         ``rest``): statistic ``response`` to the original (``segment_ms`` empty) and to quilts; ``ratio_to_original`` by
         ``segment_ms``, with the p and effect size W+ / (n (n + 1) / 2) of original against quilt; and ``log_length_r``,
         the correlation over lengths of the mean response with the logarithm of the length, its p from the slopes of
-        single sounds. All are averaged over both directions when cross-fitted. Arrays: ``quilts`` (group, segment_ms,
-        stimulus) and ``originals`` (group, stimulus), mean responses of groups of units, and ``roles``.
+        single sounds, two-sided. When cross-fitted, values and effect sizes are means over both directions, and p is
+        twice the mean p of both (Vovk & Wang 2020, doi:10.1093/biomet/asaa027); a two-sided one is twice the smaller of
+        the two one-sided p that are combined so. Arrays: ``quilts`` (group, segment_ms, stimulus) and ``originals``
+        (group, stimulus), mean responses of groups of units, and ``roles`` (part, stimulus), all in the order of
+        `stimuli`; sounds that only selected and are not of `stimuli` come last in ``roles``.
 
     Raises
     ------
@@ -132,7 +135,7 @@ def quilt_sweep(
     return Result(
         measure="quilt-sweep",
         table=result_table(rows),
-        arrays=_arrays(parts, groups, lengths) | {"roles": parts.roles()},
+        arrays=_arrays(parts, groups, lengths, stimuli.ids),
         settings={
             "categories": list(categories),
             "column": column,
@@ -277,8 +280,10 @@ def _combined_signed_rank(differences: Sequence[Array], alternative: Alternative
     return min(1.0, 2 * float(np.mean([t.p for t in tests]))), effect
 
 
-def _arrays(parts: Parts, groups: list[tuple[str, str, Array]], lengths: Sequence[float]) -> dict[str, xr.DataArray]:
-    """Label the mean responses of groups of units, (condition, stimulus)."""
+def _arrays(
+    parts: Parts, groups: list[tuple[str, str, Array]], lengths: Sequence[float], in_order: Sequence[str]
+) -> dict[str, xr.DataArray]:
+    """Label the mean responses of groups of units, (condition, stimulus), and the roles, in one order of stimuli."""
     ids = [i for p in parts.parts for i in p.test.ids]
     values = np.stack([v for *_, v in groups]) if groups else np.empty((0, 1 + len(lengths), len(ids)))
     coords = {
@@ -287,9 +292,17 @@ def _arrays(parts: Parts, groups: list[tuple[str, str, Array]], lengths: Sequenc
         "layer": ("group", [layer for layer, *_ in groups]),
         "target": ("group", [group for _, group, _ in groups]),
     }
-    return {
+    quilts = xr.DataArray(
+        values[:, 1:], dims=("group", "segment_ms", "stimulus"), coords=coords | {"segment_ms": list(lengths)}
+    )
+    arrays = {
         "originals": xr.DataArray(values[:, 0], dims=("group", "stimulus"), coords=coords),
-        "quilts": xr.DataArray(
-            values[:, 1:], dims=("group", "segment_ms", "stimulus"), coords=coords | {"segment_ms": list(lengths)}
-        ),
+        "quilts": quilts,
+        "roles": parts.roles(),
+    }
+    places = {i: k for k, i in enumerate(in_order)}
+    # Sounds that only selected need not be of the set; they come last, in their own order.
+    return {
+        name: array.sel(stimulus=sorted(array["stimulus"].values.tolist(), key=lambda i: places.get(i, len(places))))
+        for name, array in arrays.items()
     }

@@ -25,6 +25,8 @@ Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 Balance = Literal["pool", "equal", "none"]
 Comparison = Literal["spearman", "pearson"]
+#: Criteria that differ by less are the same.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,33 @@ class StimulusChoice:
     @property
     def share_as_good(self) -> float:
         """Share of random choices that are as good or better."""
-        return float(np.mean(self.random >= self.value))
+        # Sums of the same sounds in another order differ by rounding.
+        return float(np.mean(self.random >= self.value - _ROUNDING))
 
     @property
     def table(self) -> pd.DataFrame:
         """One row per chosen sound: ``stimulus_id`` and, if there are categories, ``category``."""
         columns = {"stimulus_id": self.ids} | ({"category": self.category} if self.category else {})
         return pd.DataFrame(columns)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a paper has to say about the choice, and with which it can be repeated, ready for JSON.
+
+        Returns
+        -------
+        dict
+            ``settings``, ``ids``, the criterion reached (``value``), of all sounds (``pool``), by start (``starts``)
+            and of random choices (``random``), and ``share_as_good``.
+        """
+        return {
+            "settings": self.settings,
+            "value": self.value,
+            "pool": self.pool,
+            "share_as_good": self.share_as_good,
+            "ids": self.ids,
+            "starts": self.starts.tolist(),
+            "random": self.random.tolist(),
+        }
 
     def __repr__(self) -> str:
         low, middle, high = np.quantile(self.random, [0.025, 0.5, 0.975])
@@ -113,7 +135,7 @@ def choose_stimuli(
         Numbers of each category: as in the pool, equal, or whatever comes. Without a coordinate ``category`` there is
         nothing to balance.
     share : float
-        Share of its own model in the signal of an imagined brain; the others have equal parts of the rest.
+        Share of its own model in the signal of an imagined brain; the others have equal parts of the rest, each less.
     noise : float
         Variance of the noise in measured distances (or component responses) over the variance of the true ones in the
         pool. Where it is 0, small differences between sounds count as much as large ones.
@@ -160,7 +182,7 @@ def choose_stimuli(
     if len(models) < 2:
         raise MeasureError(f"{len(models)} model cannot disagree; expected two or more")
     for what, value, good, expected in (
-        ("share", share, 0 < share <= 1, "above 0 and up to 1"),
+        ("share", share, 1 / len(models) < share <= 1, f"above 1/{len(models)}, an equal part, and up to 1"),
         ("noise", noise, 0 <= noise < np.inf, "0 or more"),
         ("n_starts", n_starts, n_starts >= 1, "at least 1"),
         ("n_random", n_random, n_random >= 1, "at least 1"),
@@ -334,7 +356,7 @@ class _Search:
             values[self.category[chosen][:, None] != self.category[others]] = -np.inf
             out, new = np.unravel_index(int(values.argmax()), values.shape)
             # A gain of rounding would go round in circles.
-            if values[out, new] <= value + 1e-9:
+            if values[out, new] <= value + _ROUNDING:
                 break
             chosen[out], value = others[new], float(values[out, new])
         return chosen

@@ -28,6 +28,25 @@ _COLUMNS = {
     "wrong": "wrong model", "difference": "difference", "difference_sd": "SD of subjects", "share": "share",
 }  # fmt: skip
 _NAMES = {"rsa": "RSA", "encoding": "Encoding"}
+#: What each setting means; the models stand in the headings, and the inference in `population`.
+_ASSUMED = {
+    "stimuli": "sounds",
+    "n_stimuli_at_hand": "sounds at hand",
+    "share": "share of the right model in the signal of the median subject",
+    "share_sd": "SD of this share over subjects, in log odds",
+    "n_voxels": "independent voxels per subject",
+    "reliability": "reliability of a voxel in one repetition",
+    "mean_reliability": "mean reliability over voxels",
+    "comparison": "comparison of RDMs",
+    "statistic": "score of predictions (encoding)",
+    "n_splits": "folds of the sounds (encoding)",
+    "population": "the test speaks about",
+    "alpha": "level of the test, two-sided",
+    "n_bootstrap": "bootstrap samples per study",
+    "n_simulations": "simulated studies for each number",
+    "interval": "interval",
+    "seed": "seed of the random draws",
+}
 
 
 def plot_power(result: Result, figure: Figure | None = None, *, wanted: float = 0.8) -> Figure:
@@ -152,7 +171,7 @@ def _case(result: Result, name: str, wanted: float) -> dict[str, Any]:
         "signal.",
         "columns": [_COLUMNS[str(c)] for c in table],
         "rows": [[v if isinstance(v, str) else number(v) for v in row] for row in table.itertuples(index=False)],
-        "settings": {key: setting(value) for key, value in result.settings.items()},
+        "settings": {label: setting(result.settings[key]) for key, label in _ASSUMED.items() if key in result.settings},
     }
 
 
@@ -177,7 +196,8 @@ def _answer(result: Result, wanted: float) -> list[str]:
             sentences.append(f"{design}: none of the numbers of subjects tried reaches {wanted:g} (at most {found}).")
         else:
             unsure = "" if row["sure"] else "; the simulation leaves open whether it is enough"
-            sentences.append(f"{design}: {row['n_subjects']} subjects ({found}{unsure}).")
+            fewest = f"{row['n_subjects']} subjects are the fewest, of the numbers tried, that reach power {wanted:g}"
+            sentences.append(f"{design}: {fewest} ({found}{unsure}).")
     null = result.table[(result.table["statistic"] == FALSE_POSITIVES) & (result.table["n"] > 0)]
     alpha = result.settings["alpha"]
     # Of many designs some exceed alpha by chance: the intervals that decide are simultaneous (Bonferroni).

@@ -12,15 +12,19 @@ import pandas as pd
 from brainalign.errors import StimulusError, name_some
 from brainalign.stimuli.audio import Waveform, read_channels, resample
 from brainalign.stimuli.confounds import category_differences
-from brainalign.stimuli.create import PLACEHOLDERS, UNCATEGORISED
+from brainalign.stimuli.create import PLACEHOLDERS, UNCATEGORISED, sound_files
 from brainalign.stimuli.duplicates import RATE, NearDuplicate, near_duplicates
-from brainalign.stimuli.sets import StimulusSet
+from brainalign.stimuli.sets import StimulusSet, read_text_table
 from brainalign.stimuli.sound_measures import FEATURE_NAMES, confound_features, describe_file, measure_sound
 
 #: A warning of a difference between categories needs this p and this effect size ("medium" in Cohen's 1988 words).
 CONFOUND_P, CONFOUND_EFFECT = 0.05, 0.06
 #: Silence before or after a sound is worth a warning from here on, in seconds.
 LONG_SILENCE_S = 0.1
+#: Shorter sounds hold next to nothing for a network or a listener, in seconds.
+SHORTEST_S = 0.05
+#: A sound is much longer or shorter than the others from this factor of their median on.
+DURATION_FACTOR = 2.0
 #: A mean of a tenth of the RMS is 1 % of the power.
 LARGE_DC = 0.1
 #: Averaging two unrelated channels costs 3 dB; more means that they cancel.
@@ -139,7 +143,7 @@ def check_stimuli(stimuli: StimulusSet, *, seed: int = 0) -> StimulusReport:
     usable = [i for i in stimuli.ids if rows[i]]
     table = pd.DataFrame.from_dict(rows, orient="index").reindex(stimuli.ids)
     sounds = pd.concat([stimuli.table["category"], table], axis=1).rename_axis("stimulus_id")
-    findings = [*problems, *_of_categories(sounds["category"]), *_of_manifest(stimuli)]
+    findings = [*problems, *_of_categories(sounds["category"]), *_of_manifest(stimuli), *_of_folder(stimuli)]
     differences, duplicates = category_differences(pd.DataFrame(), []), []
     if usable:
         measured = sounds.loc[usable]
@@ -181,6 +185,12 @@ def _of_sounds(sounds: pd.DataFrame, sample_rate: int | None) -> Iterable[Findin
     rare = sounds["sample_rate"] != rates.index[0]
     if sample_rate is None:
         yield from about("warning", "sample-rate", rare, f"do not have the {rates.index[0]} Hz of most")
+    short = sounds["duration_s"] < SHORTEST_S
+    yield from about("error", "duration", short, f"are shorter than {1000 * SHORTEST_S:g} ms")
+    median = sounds["duration_s"].median()
+    odd = ~short & ~sounds["duration_s"].between(median / DURATION_FACTOR, median * DURATION_FACTOR)
+    text = f"are less than half or more than twice as long as the median ({median:.3g} s)"
+    yield from about("warning", "duration", odd, text)
     channels = sounds["channels"] > 1
     yield from about("warning", "channels", channels, "have several channels, which are averaged when they are played")
     cancel = sounds["mono_loss_db"] > LARGE_MONO_LOSS_DB
@@ -254,6 +264,18 @@ def _of_manifest(stimuli: StimulusSet) -> Iterable[Finding]:
         text = getattr(stimuli.manifest, key).strip()
         if not text or text.removeprefix("TODO: ") == placeholder.removeprefix("TODO: "):
             yield Finding("warning", key, (), f"stimulus_set.toml does not say {placeholder.removeprefix('TODO: ')}")
+
+
+def _of_folder(stimuli: StimulusSet) -> Iterable[Finding]:
+    if stimuli.folder is None or not (stimuli.folder / "stimuli.csv").is_file():
+        return
+    # Of the whole set: `stimuli` may be a part of it.
+    files = read_text_table(stimuli.folder / "stimuli.csv")["file"]
+    listed = {(stimuli.folder / file).resolve() for file in files}
+    unlisted = [f for f in sound_files(stimuli.folder) if (stimuli.folder / f).resolve() not in listed]
+    if unlisted:
+        text = "in the folder are in no row of stimuli.csv, so they are no part of the set"
+        yield Finding("warning", "unlisted", (), f"{len(unlisted)} sound files {text}: {name_some(unlisted)}")
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pandas as pd
 
 from brainalign._files import write_then_rename
@@ -113,10 +114,21 @@ def find_sounds(source: Path) -> list[str]:
     StimulusError
         If there is no such folder, or no sound in it.
     """
-    sounds = [f for f in _files_beneath(source) if _is_sound(f)]
+    sounds = sound_files(source)
     if not sounds:
         raise StimulusError(f"{source} holds no sounds; expected files that end in {', '.join(sorted(SOUND_SUFFIXES))}")
     return sounds
+
+
+def sound_files(folder: Path) -> list[str]:
+    """Return the sounds beneath a folder as :func:`find_sounds` does, but none where there is none."""
+    return [f for f in _files_beneath(folder) if _is_sound(f)]
+
+
+def is_hidden(file: str) -> bool:
+    """Return whether a name in a relative path begins with a dot."""
+    # A leading dot is how macOS marks the files that it leaves beside each sound ("._a.wav").
+    return any(part.startswith(".") for part in PurePosixPath(file).parts)
 
 
 def other_files(source: Path) -> list[str]:
@@ -131,9 +143,7 @@ def _files_beneath(source: Path) -> list[str]:
 
 
 def _is_sound(file: str) -> bool:
-    # A leading dot is how macOS marks the files that it leaves beside each sound ("._a.wav").
-    path = PurePosixPath(file)
-    return path.suffix.lower() in SOUND_SUFFIXES and not any(part.startswith(".") for part in path.parts)
+    return PurePosixPath(file).suffix.lower() in SOUND_SUFFIXES and not is_hidden(file)
 
 
 def _rows_of_sounds(source: Path) -> pd.DataFrame:
@@ -150,11 +160,7 @@ def _rows_of_sounds(source: Path) -> pd.DataFrame:
 
 def _rows_of_table(source: Path, path: Path) -> pd.DataFrame:
     """Return the rows of a lab's table, with ``file`` and ``stimulus_id`` both filled in."""
-    table = read_text_table(path)
-    if "category" not in table or not {"file", "stimulus_id"} & {*table.columns}:
-        raise StimulusError(
-            f"{path} has the columns {name_some(table.columns, 20)}; it needs category, and file or stimulus_id"
-        )
+    table = _read_lab_table(path)
     sounds = find_sounds(source)
     if "file" in table:
         files = list(table["file"])
@@ -178,6 +184,40 @@ def _rows_of_table(source: Path, path: Path) -> pd.DataFrame:
     return pd.concat([pd.DataFrame({"stimulus_id": ids, "file": files}), rest], axis=1)
 
 
+def _read_lab_table(path: Path) -> pd.DataFrame:
+    """Read a lab's table; where a column has a space before its name, as after a comma, its entries may have it too."""
+    try:
+        table = read_text_table(path)
+    except StimulusError as why:
+        if isinstance(why.__cause__, UnicodeDecodeError):
+            raise StimulusError(f"{why}; save it as UTF-8 (in a spreadsheet: CSV UTF-8)") from why
+        raise
+    spaced = [c for c in table.columns if c != c.strip()]
+    table[spaced] = table[spaced].apply(lambda column: column.str.strip())
+    table.columns = table.columns.str.strip()
+    if "category" not in table or not {"file", "stimulus_id"} & {*table.columns}:
+        separators = [s for s in (";", "\t") if len(table.columns) == 1 and s in table.columns[0]]
+        hint = f"; its separator seems to be {separators[0]!r}: save it with commas" if separators else ""
+        raise StimulusError(
+            f"{path} has the columns {name_some(table.columns, 20)}; it needs category, and file or stimulus_id{hint}"
+        )
+    twice = table.columns[table.columns.duplicated()]
+    if len(twice):
+        raise StimulusError(f"{path} has two columns {twice[0]!r}; rename or remove one")
+    if table.empty:
+        raise StimulusError(f"{path} lists no sound")
+    for column in table.columns.intersection(["category", "file", "stimulus_id"]):
+        blank = np.flatnonzero(table[column].str.strip() == "")
+        if len(blank):
+            row = table.iloc[blank[0]]
+            which = next((repr(row[c]) for c in ("stimulus_id", "file") if row.get(c, "").strip()), "a sound")
+            raise StimulusError(
+                f"{path}: {column} is empty for {which} (row {blank[0] + 1} below the header)"
+                + (f" and {len(blank) - 1} more" if len(blank) > 1 else "")
+            )
+    return table
+
+
 def _check_ids(rows: pd.DataFrame) -> None:
     twice = rows[rows["stimulus_id"].duplicated(keep=False)]
     if len(twice):
@@ -187,6 +227,12 @@ def _check_ids(rows: pd.DataFrame) -> None:
             f"{len(files)} sounds have the id {first!r}: {name_some(files)}; rename them, or give a table with the "
             f"columns file and stimulus_id"
         )
+
+
+def refuse_within(folder: Path, source: StimulusSet) -> None:
+    """Raise a StimulusError if a new set would lie within the folder of the set that it is made from."""
+    if source.folder is not None and source.folder.resolve() in folder.resolve().parents:
+        raise StimulusError(f"{folder} lies within {source.folder}, the set that it would be made from; go beside it")
 
 
 @contextmanager

@@ -13,14 +13,22 @@ import pandas as pd
 from brainalign._files import write_then_rename
 from brainalign.errors import StimulusError, name_some
 from brainalign.stimuli.audio import Waveform, read_channels, resample, rms, write_audio
-from brainalign.stimuli.create import new_folder, write_set_files
+from brainalign.stimuli.create import new_folder, refuse_within, write_set_files
 from brainalign.stimuli.sets import StimulusSet, read_stimulus_set
-from brainalign.stimuli.sound_measures import silences
+from brainalign.stimuli.sound_measures import describe_file, silences
+
+#: Sample formats of more than 16 bits: how many, and what they are called.
+_FINE_FORMATS = {
+    "PCM_24": (24, "24-bit"),
+    "PCM_32": (32, "32-bit"),
+    "FLOAT": (32, "32-bit float"),
+    "DOUBLE": (64, "64-bit float"),
+}
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is done to each sound, in this order.
+    """What is done to each sound, in this order; before the ramps, its mean (DC) is always removed.
 
     Attributes
     ----------
@@ -58,7 +66,8 @@ def prepare_stimuli(stimuli: StimulusSet, out: Path | str, preparation: Preparat
     """Write a set whose sounds are ready to be played.
 
     Channels are averaged and, if the set has a target RMS, sounds are at that level first: they are taken as they
-    would be played. Nothing is clipped: if one sound would be, none is written.
+    would be played. Their mean (DC) is removed, as a level has no meaning with it. Nothing is clipped: if one sound
+    would be, none is written.
 
     Parameters
     ----------
@@ -80,10 +89,11 @@ def prepare_stimuli(stimuli: StimulusSet, out: Path | str, preparation: Preparat
     Raises
     ------
     StimulusError
-        If `out` is not empty, a sound cannot be used, is silent or shorter than its two ramps, or would clip; then
-        the message says which RMS would not.
+        If `out` is not empty or lies within the source, a sound cannot be used, is silent or shorter than its two
+        ramps, or would clip; then the message says which RMS would not.
     """
     out = Path(out)
+    refuse_within(out, stimuli)
     steps: dict[str, str] = {}
     peaks: dict[str, float] = {}
     rates: set[int] = set()
@@ -143,11 +153,14 @@ def prepare_sound(stimuli: StimulusSet, stimulus_id: str, preparation: Preparati
         If the sound cannot be used, is silent, or is shorter than its two ramps.
     """
     waveform, rate = stimuli.waveform(stimulus_id)
-    done = []
+    done, source_bits, source_format = [], 0, ""
     if stimuli.folder is not None:
-        n_channels = read_channels(stimuli.folder / str(stimuli.table.loc[stimulus_id, "file"]))[0].shape[1]
+        path = stimuli.folder / str(stimuli.table.loc[stimulus_id, "file"])
+        source_bits, source_format = _FINE_FORMATS.get(describe_file(path)[1], (0, ""))
+        n_channels = read_channels(path)[0].shape[1]
         if n_channels > 1:
             done.append(f"{n_channels} channels averaged")
+    n_before, duration_before = len(waveform), len(waveform) / rate
     wanted_rate = preparation.sample_rate or rate
     if wanted_rate != rate:
         done.append(f"resampled from {rate} to {wanted_rate} Hz")
@@ -161,11 +174,22 @@ def prepare_sound(stimuli: StimulusSet, stimulus_id: str, preparation: Preparati
     if n_wanted < len(waveform):
         done.append(f"{(len(waveform) - n_wanted) / rate:.3f} s cut from the end")
         waveform = waveform[:n_wanted]
+    if not len(waveform):
+        raise StimulusError(
+            f"stimulus {stimulus_id!r} has {n_before} samples ({1000 * duration_before:.3g} ms), of which none is left "
+            f"at {rate} Hz; take a higher rate or a longer duration, or take the sound out of the set"
+        )
+    mean = float(waveform.mean(dtype=np.float64))
+    # Less than half a step of the file is rounded away there.
+    if abs(mean) >= 2.0**-preparation.bits:
+        done.append(f"mean (DC) of {mean:+.2g} removed")
+        waveform = (waveform - mean).astype(np.float32)
     if preparation.ramp_ms:
         waveform = with_ramps(waveform, round(preparation.ramp_ms / 1000 * rate), stimulus_id)
         done.append(f"ramps of {preparation.ramp_ms:g} ms")
     level = rms(waveform)
-    if level == 0:
+    # What rounding leaves of a constant is no sound.
+    if level <= 1e-6 * abs(mean):
         raise StimulusError(f"stimulus {stimulus_id!r} is silent; take it out of the set")
     if preparation.target_rms is not None:
         gain = preparation.target_rms / level
@@ -174,6 +198,8 @@ def prepare_sound(stimuli: StimulusSet, stimulus_id: str, preparation: Preparati
     if n_wanted > len(waveform):
         done.append(f"{(n_wanted - len(waveform)) / rate:.3f} s of silence added at the end")
         waveform = np.pad(waveform, (0, n_wanted - len(waveform)))
+    if source_bits > preparation.bits:
+        done.append(f"{source_format} samples written with {preparation.bits} bits")
     return waveform, rate, "; ".join(done) or "as it was"
 
 

@@ -163,6 +163,8 @@ def quilts(
     _check_choice("protocol", protocol, get_args(QuiltProtocol))
     if isinstance(order, str):
         _check_choice("order", order, get_args(Order))
+    for number in seed if isinstance(seed, Sequence) else [seed]:
+        check_seed(number)
     waveform = _checked(waveform)
     layouts = [_layout(len(waveform), sample_rate, ms, protocol) for ms in segments_ms]
     features: BorderFeatures
@@ -243,12 +245,13 @@ def quilted(
     Raises
     ------
     StimulusError
-        If an option is unknown; when a sound is played, if it cannot be quilted.
+        If an option is unknown or a segment length impossible; when a sound is played, if it cannot be quilted.
     """
     _check_choice("protocol", protocol, get_args(QuiltProtocol))
     _check_choice("order", order, get_args(Order))
-
     check_seed(seed)
+    for ms in (segment_ms, *same_length_as):
+        _check_segment(ms, protocol)
 
     def alter(signal: Array, rate: int, stimulus_id: str) -> Array:
         one = quilt(signal, rate, segment_ms, protocol=protocol, order=order, seed=sound_seed(seed, stimulus_id))
@@ -315,18 +318,22 @@ class _Layout:
     max_shift: int
 
 
-def _layout(n_samples: int, sample_rate: int, segment_ms: float, protocol: QuiltProtocol) -> _Layout:
-    if not segment_ms > 0:
+def _check_segment(segment_ms: float, protocol: QuiltProtocol) -> None:
+    if not (segment_ms > 0 and np.isfinite(segment_ms)):
         raise StimulusError(f"the segment length is {segment_ms} ms, expected a positive one, such as 60")
+    windows = segment_ms / KIM_WINDOW_MS
+    if protocol == "kim2024" and (windows < MelBorders.N_FRAMES or windows != round(windows)):
+        raise StimulusError(
+            f"segments of {segment_ms:g} ms: protocol 'kim2024' needs a multiple of 25 ms from 50 ms on; "
+            f"take one, or protocol 'overath2015'"
+        )
+
+
+def _layout(n_samples: int, sample_rate: int, segment_ms: float, protocol: QuiltProtocol) -> _Layout:
+    _check_segment(segment_ms, protocol)
     if protocol == "kim2024":
-        windows = segment_ms / KIM_WINDOW_MS
-        if windows < MelBorders.N_FRAMES or windows != round(windows):
-            raise StimulusError(
-                f"segments of {segment_ms:g} ms: protocol 'kim2024' needs a multiple of 25 ms from 50 ms on; "
-                f"take one, or protocol 'overath2015'"
-            )
         ramp = _kim_window(sample_rate)
-        length, max_shift, unused = round(windows) * ramp, ramp // 2, 1
+        length, max_shift, unused = round(segment_ms / KIM_WINDOW_MS) * ramp, ramp // 2, 1
     else:
         length, ramp, max_shift, unused = (
             round(ms * sample_rate / 1000) for ms in (segment_ms, RAMP_MS, MAX_SHIFT_MS, 0)

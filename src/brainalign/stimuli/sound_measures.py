@@ -117,9 +117,10 @@ def silences(mono: NDArray[np.floating], sample_rate: int) -> tuple[float, float
     leading, trailing : float
         In seconds; 0 for a sound that is silent throughout.
     """
-    width = max(1, round(0.005 * sample_rate))
-    frames = np.pad(mono.astype(np.float64), (0, -len(mono) % width)).reshape(-1, width)
-    power = np.square(frames).mean(axis=1)
+    width = max(2, round(0.005 * sample_rate))
+    frames = np.pad(mono.astype(np.float64), (0, -len(mono) % width), mode="edge").reshape(-1, width)
+    # Without the mean of each frame: a recorder's offset is no sound.
+    power = frames.var(axis=1)
     sounding = np.flatnonzero(power > 10 ** (SILENCE_DB / 10) * power.max())
     if not len(sounding):
         return 0.0, 0.0

@@ -12,7 +12,7 @@ import numpy as np
 
 from brainalign.errors import StimulusError, name_some
 from brainalign.stimuli.audio import write_audio
-from brainalign.stimuli.create import new_folder, write_set_files
+from brainalign.stimuli.create import new_folder, refuse_within, write_set_files
 from brainalign.stimuli.manipulations.base import ManipulatedSet
 from brainalign.stimuli.sets import StimulusSet
 
@@ -39,10 +39,11 @@ def write_set(stimuli: StimulusSet, folder: Path | str) -> Path:
     Raises
     ------
     StimulusError
-        If the folder holds something already, a sound cannot be used or exceeds full scale: files would clip. Nothing
-        is written then.
+        If the folder holds something already or lies within the set, a sound cannot be used or exceeds full scale:
+        files would clip. Nothing is written then.
     """
     folder = Path(folder)
+    refuse_within(folder, _original(stimuli))
     with new_folder(folder) as temporary:
         files = _file_names(stimuli.ids)
         rates = _write_sounds(stimuli, temporary, files)
@@ -88,10 +89,14 @@ def _write_sounds(stimuli: StimulusSet, folder: Path, files: dict[str, str]) -> 
     return rates
 
 
+def _original(stimuli: StimulusSet) -> StimulusSet:
+    while isinstance(stimuli, ManipulatedSet) and stimuli.parent is not None:
+        stimuli = stimuli.parent
+    return stimuli
+
+
 def _record(stimuli: ManipulatedSet) -> dict[str, object]:
-    original: StimulusSet = stimuli
-    while isinstance(original, ManipulatedSet) and original.parent is not None:
-        original = original.parent
+    original = _original(stimuli)
     return {
         "parent": original.name,
         "parent_version": original.manifest.version,

@@ -24,6 +24,7 @@ from brainalign.stimuli.sets import StimulusSet
 FRAME_S = 0.06
 #: Beyond this factor frames overlap too little for a phase vocoder.
 LARGEST_FACTOR = 4.0
+LARGEST_SEMITONES = 12 * np.log2(LARGEST_FACTOR)
 
 
 @MANIPULATIONS.register("change-tempo")
@@ -48,7 +49,11 @@ def change_tempo(stimuli: StimulusSet, factor: float) -> ManipulatedSet:
     StimulusError
         If the factor lies beyond its limits, or a sound is shorter than a frame of about 60 ms (when it is played).
     """
-    _check_factor("the tempo", factor)
+    check_positive("the factor by which the tempo changes", factor)
+    if not 1 / LARGEST_FACTOR <= factor <= LARGEST_FACTOR:
+        raise StimulusError(
+            f"the tempo cannot change by a factor of {factor:g}; expected {1 / LARGEST_FACTOR:g} to {LARGEST_FACTOR:g}"
+        )
     return manipulated(stimuli, "change_tempo", {"factor": factor}, lambda x, rate, i: _stretch(x, rate, 1 / factor))
 
 
@@ -75,8 +80,12 @@ def change_pitch(stimuli: StimulusSet, semitones: float) -> ManipulatedSet:
     StimulusError
         If the interval lies beyond its limits, or a sound is shorter than a frame of about 60 ms (when it is played).
     """
+    if not abs(semitones) <= LARGEST_SEMITONES:
+        raise StimulusError(
+            f"the pitch cannot change by {semitones:g} semitones; "
+            f"expected {-LARGEST_SEMITONES:g} to {LARGEST_SEMITONES:g}, two octaves"
+        )
     ratio = float(np.exp2(semitones / 12))
-    _check_factor("the pitch", ratio)
 
     def alter(signal: Signal, rate: int, _stimulus_id: str) -> Signal:
         import soxr
@@ -85,14 +94,6 @@ def change_pitch(stimuli: StimulusSet, semitones: float) -> ManipulatedSet:
         return np.pad(resampled, (0, len(signal) - len(resampled)))
 
     return manipulated(stimuli, "change_pitch", {"semitones": semitones}, alter)
-
-
-def _check_factor(what: str, factor: float) -> None:
-    check_positive(f"the factor by which {what} changes", factor)
-    if not 1 / LARGEST_FACTOR <= factor <= LARGEST_FACTOR:
-        raise StimulusError(
-            f"{what} cannot change by a factor of {factor:g}; expected {1 / LARGEST_FACTOR:g} to {LARGEST_FACTOR:g}"
-        )
 
 
 def _stretch(signal: Signal, rate: int, factor: float) -> Signal:
