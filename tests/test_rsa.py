@@ -13,6 +13,8 @@ from brainalign.measures.encoding import component_encoding
 from brainalign.measures.rdm import correlation_rdm
 from brainalign.measures.rdm_inference import weighted_scores
 from brainalign.measures.rsa import rsa
+from brainalign.measures.similarity import similarity
+from brainalign.measures.voxel_encoding import voxel_encoding
 from brainalign.responses import make_responses
 
 
@@ -150,6 +152,14 @@ def as_compared(model, brain, **options):
     return compare_models({"net": model}, brain, **options)
 
 
+def as_similar(model, brain, n_permutations, **_):
+    return similarity(model, brain, n_permutations=n_permutations)
+
+
+def of_voxels(model, brain, n_permutations, n_bootstrap, **folds):
+    return voxel_encoding(model, brain, n_permutations=n_permutations, n_bootstrap=0, **folds)
+
+
 def test_limits_and_p_do_not_depend_on_the_order_of_sounds():
     """Draws belong to the ids of the sounds."""
     rng = np.random.default_rng(4)
@@ -158,7 +168,8 @@ def test_limits_and_p_do_not_depend_on_the_order_of_sounds():
     model = make_responses(rng.normal(size=(24, 5)), ids, list("abcde"), unit_info=info)
     brain = make_responses(rng.normal(size=(24, 4)) + model.values[:, :4], ids, list("vwxy"))
     options = {"n_bootstrap": 60, "n_permutations": 50}
-    for measure in (partial(component_encoding, splits="kfold", n_splits=3), rsa, as_compared):
+    folds = {"splits": "kfold", "n_splits": 3}
+    for measure in (partial(component_encoding, **folds), rsa, as_compared, as_similar, partial(of_voxels, **folds)):
         there = measure(model, brain, **options).table
         back = measure(model[::-1], brain[rng.permutation(24)], **options).table
         columns = ["value", "ci_low", "ci_high", "p"]

@@ -55,7 +55,7 @@ class TestSimilarity:
     def test_value_p_and_chance_are_those_of_reordered_data(self, method):
         model, brain = responses((4, 6), attrs={"source": "net"}), responses((5,), seed=1, layers=False)
         table = similarity(model, brain, method=method, n_permutations=50, interval=False, seed=3).table
-        orders = draw_orders(20, 50, np.random.default_rng(3))
+        orders = draw_orders(20, 50, np.random.default_rng(3), [f"s{i}" for i in range(20)])
         for i, row in table.iterrows():
             null = [FUNCTIONS[method](layer(model, i), brain.values[order]) for order in orders]
             assert row["value"] == pytest.approx(null[0], abs=1e-10)

@@ -158,7 +158,7 @@ class TestBruteForce:
         result = variance_partition(models, brain, n_permutations=5, **options)
         found = result.table[result.table["statistic"] == "unique"].pivot(index="model", columns="target", values="p")
         y, everything = brain.values, list(range(24))
-        orders = draw_orders(24, 5, np.random.default_rng(5))[1:]
+        orders = draw_orders(24, 5, np.random.default_rng(5), brain["stimulus"].values.tolist())[1:]
         for name in models:
             others = [gram_matrix(m.values) for other, m in models.items() if other != name]
             # Two spaces choose among those models of three that leave the third out.

@@ -106,7 +106,7 @@ def similarity(
         comparison,
         firsts,
         {"the brain": _side(measured, "the brain")},
-        draw_orders(n, n_permutations, np.random.default_rng(seed)),
+        draw_orders(n, n_permutations, np.random.default_rng(seed), measured["stimulus"].values.tolist()),
         level if interval else None,
     )
     rows = [
@@ -181,7 +181,7 @@ def layer_map(
     alone = len(models) == 1
     if alone and len(next(iter(models.values()))) < 2:
         raise MeasureError("one model with one layer leaves nothing to compare; give a second model or more layers")
-    orders = draw_orders(n, n_permutations, np.random.default_rng(seed))
+    orders = draw_orders(n, n_permutations, np.random.default_rng(seed), aligned[0]["stimulus"].values.tolist())
     rows, warnings = [], []
     for one, two in [(name, name) for name in models] if alone else combinations(models, 2):
         wanted = np.ones((len(layers[one]), len(layers[two])), dtype=bool)

@@ -151,7 +151,7 @@ def variance_partition(
     used = sorted({i for split in positions for side in split for i in side})
     low, high = _jackknife_limits(values, np.tensordot(contrasts, without[:, used], 1), level)
     p = np.full(values.shape, np.nan)
-    orders = draw_orders(len(y), n_permutations, np.random.default_rng(seed))[1:]
+    orders = draw_orders(len(y), n_permutations, np.random.default_rng(seed), list(index))[1:]
     if len(orders):
         for space in range(len(found)):
             unique = len(sets) + space

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from brainalign.brain.data import BrainData
 from brainalign.errors import MeasureError, did_you_mean, name_some
 from brainalign.measures.encoding import CHOSEN, MINIMUM_STIMULI, PUBLISHED_ALPHAS
-from brainalign.measures.resampling import LEAST_SAMPLES, Count, Level, Seed
+from brainalign.measures.resampling import LEAST_SAMPLES, Count, Level, Seed, draw_orders
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.ridge import Decomposition, decompose_splits
 from brainalign.measures.scores import FoldRule, Statistic, aggregate_folds, check_statistic
@@ -37,7 +37,6 @@ from brainalign.measures.voxel_fits import (
     unit_labels,
 )
 from brainalign.responses import Responses, align, average_repetitions, check_responses, units_by_layer
-from brainalign.stats import permute_labels
 from brainalign.stats.ceilings import critical_r, split_half_reliability
 from brainalign.stats.hierarchical import HierarchicalInterval, hierarchical_bootstrap, within_subject_sem
 
@@ -149,7 +148,8 @@ def voxel_encoding(
     layers = units_by_layer(responses)
     bases = [decompose_splits(responses.values[:, units], positions) for units in layers.values()]
     fitted, chosen_layer = _fit_layers(bases, list(layers), setup, n_bootstrap, level, seed)
-    p = _permute(bases, setup, list(fitted.values()), n_permutations, seed) if n_permutations else None
+    orders = draw_orders(len(ids), n_permutations, np.random.default_rng([seed, 0]), ids)[1:]
+    p = _permute(bases, setup, list(fitted.values()), orders) if n_permutations else None
     about = {"model": responses.attrs.get("source", ""), "brain": voxels.attrs.get("source", "")}
     counts = {"n_splits": len(parts), "n_train": len(parts[0].train), "n_test": len(parts[0].test)}
     return Result(
@@ -238,7 +238,7 @@ def _summarise(fit: LayerScores, setup: Setup, n_bootstrap: int, level: float, s
 
 
 def _permute(
-    bases: list[list[Decomposition]], setup: Setup, fitted: list[_Fitted], n_permutations: int, seed: int
+    bases: list[list[Decomposition]], setup: Setup, fitted: list[_Fitted], orders: NDArray[np.intp]
 ) -> tuple[Array, Array]:
     """Return p of units, (layer, unit), and of means over subjects, (layer, target), by running counts.
 
@@ -247,7 +247,6 @@ def _permute(
     units = np.stack([f.uncorrected for f in fitted])
     observed = units, _subject_mean(setup.groups.medians(units))
     reached, drawn = ([np.ones(values.shape) for values in observed] for _ in range(2))
-    orders = permute_labels(len(setup.y), n_permutations, np.random.default_rng([seed, 0]))
     for null in null_scores(bases, setup, orders):
         for k, values in enumerate((null, _subject_mean(setup.groups.medians(null)))):
             slack = 1e-12 * np.abs(observed[k])

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from brainalign.measures.result import Result
+from brainalign.measures.voxel_fits import ALL_UNITS
 from brainalign.report._draw import plain
 from brainalign.report.colours import INK, MUTED, ModelStyle, model_styles
 from brainalign.report.estimates import draw_layers
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Styles = Mapping[str, ModelStyle]
-ALL_UNITS = "all units"
 
 
 def plot_statistic_by_layer(ax: Axes, table: pd.DataFrame, styles: Styles | None = None) -> Axes:

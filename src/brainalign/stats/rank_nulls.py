@@ -121,7 +121,7 @@ def p_from_signed_rank(
     _check_range("W+", w, n * (n + 1) / 2)
     if method == "exact" or (method == "auto" and n <= AUTO_EXACT):
         check_exact_size(n)
-        return _exact_tail(_signed_rank_null(n), "W+", w, alternative)
+        return _exact_tail(signed_rank_null(tuple(range(1, n + 1))), "W+", w, alternative)
     sd = (n * (n + 1) * (2 * n + 1) / 24) ** 0.5
     return _normal_tail(w - n * (n + 1) / 4, sd, alternative, continuity)
 
@@ -144,7 +144,11 @@ def _exact_tail(pmf: FloatArray, name: str, value: float, alternative: str) -> f
         raise MeasureError(
             f"{name} = {value} comes from ties, for which the exact null does not hold; use method='asymptotic'"
         )
-    k = int(value)
+    return tail_of_null(pmf, int(value), alternative)
+
+
+def tail_of_null(pmf: FloatArray, k: int, alternative: str) -> float:
+    """Return the p of a statistic of k whose probabilities for 0, 1, ... are given; twice the smaller tail, or one."""
     greater, less = float(pmf[k:].sum()), float(pmf[: k + 1].sum())
     tail = {"greater": greater, "less": less, "two-sided": 2 * min(greater, less)}[alternative]
     return min(1.0, tail)
@@ -181,10 +185,10 @@ def _rank_sum_null(n1: int, n2: int) -> FloatArray:
 
 
 @lru_cache(maxsize=64)
-def _signed_rank_null(n: int) -> FloatArray:
-    """Return P(W+ = 0), ..., P(W+ = n (n + 1) / 2) without ties or zeros."""
+def signed_rank_null(ranks: tuple[int, ...]) -> FloatArray:
+    """Return P(W+ = 0), ..., P(W+ = sum of the ranks): each rank counts or not with probability one half."""
     pmf = np.ones(1)
-    for rank in range(1, n + 1):
+    for rank in ranks:
         nothing = np.zeros(rank)
         pmf = (np.concatenate([pmf, nothing]) + np.concatenate([nothing, pmf])) / 2
     return pmf

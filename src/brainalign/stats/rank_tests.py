@@ -28,6 +28,8 @@ from brainalign.stats.rank_nulls import (
     Alternative,
     RankMethod,
     check_exact_size,
+    signed_rank_null,
+    tail_of_null,
 )
 
 
@@ -148,7 +150,7 @@ def rank_sum(
     constant = pooled[:, 0] == pooled[:, -1]
     if method == "exact":
         check_exact_size(n1, n2)
-    chosen = _choose(method, tied, max(n1, n2), "ties")
+    chosen = _choose(method, tied, max(n1, n2))
     u, p = np.full(len(x), n1 * n2 / 2), np.ones(len(x))
     for name in ("exact", "asymptotic"):
         units = (chosen == name) & ~constant
@@ -283,21 +285,15 @@ def _exact_with_ties(d: FloatArray, alternative: str, zeros: str) -> tuple[float
     kept = d[d != 0]
     ranks = rankdata(np.abs(kept)) if zeros == "wilcox" else rankdata(np.abs(d))[d != 0]
     doubled = np.rint(2 * ranks).astype(int)
-    pmf = np.ones(1)
-    for rank in doubled:
-        nothing = np.zeros(rank)
-        pmf = (np.concatenate([pmf, nothing]) + np.concatenate([nothing, pmf])) / 2
     k = int(doubled[kept > 0].sum())
-    greater, less = float(pmf[k:].sum()), float(pmf[: k + 1].sum())
-    tail = {"greater": greater, "less": less, "two-sided": 2 * min(greater, less)}[alternative]
-    return k / 2, min(1.0, tail)
+    return k / 2, tail_of_null(signed_rank_null(tuple(sorted(doubled.tolist()))), k, alternative)
 
 
-def _choose(method: str, tied: NDArray[np.bool_], n: int, what: str) -> NDArray[np.str_]:
+def _choose(method: str, tied: NDArray[np.bool_], n: int) -> NDArray[np.str_]:
     """Choose exact or asymptotic for each unit; n is the size of the larger sample."""
     if method == "exact" and tied.any():
         raise MeasureError(
-            f"an exact p needs data without {what}, found {what} in {int(tied.sum())} of "
+            f"an exact p needs data without ties, found ties in {int(tied.sum())} of "
             f"{len(tied)} tests; use method='asymptotic' or 'auto'"
         )
     if method == "auto":
