@@ -31,10 +31,11 @@ MAY_IMPORT = {
     "brain": GROUND | {"stimuli", "stats"},
     "training": GROUND | {"stimuli", "models"},
     "measures": GROUND | {"stimuli", "models", "brain", "stats"},
+    "reconstruction": GROUND | {"stimuli", "models", "brain", "stats", "measures"},
     "recipes": GROUND | {"stimuli", "models", "brain", "stats", "measures"},
-    "report": GROUND | {"stimuli", "brain", "stats", "measures", "recipes"},
+    "report": GROUND | {"stimuli", "brain", "stats", "measures", "recipes", "reconstruction"},
     "doctor": GROUND | {"stimuli"},
-    "cli": GROUND | {"stimuli", "models", "brain", "training", "measures", "report", "recipes", "doctor"},
+    "cli": GROUND | {"stimuli", "models", "brain", "training", "measures", "report", "recipes", "doctor", "reconstruction"},
 }
 #: ``result.plot()`` and the like reach for the drawing room, and only when they are called.
 DRAWS_WHEN_ASKED = {"measures/result.py": {"report"}}

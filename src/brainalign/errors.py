@@ -30,6 +30,10 @@ class MeasureError(BrainalignError):
     """A measure cannot be computed on this input."""
 
 
+class ReconstructionError(BrainalignError):
+    """Music cannot be retrieved or generated from these embeddings."""
+
+
 class RecipeError(BrainalignError):
     """A recipe is not well formed or asks for something unknown."""
 

@@ -26,6 +26,8 @@ class BrainData:
         How to cite, and on what terms the data may be used.
     arrays : mapping of str to DataArray
         What belongs to the units, for instance component weights over voxels, or, in a simulation, the truth.
+    warnings : tuple of str
+        What a reader of scores against these data must know, for instance that a subject was left out.
     """
 
     name: str
@@ -34,6 +36,7 @@ class BrainData:
     citation: str
     licence: str
     arrays: Mapping[str, xr.DataArray] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Name the responses after the data set, as tables and messages show them."""

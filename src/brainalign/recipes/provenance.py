@@ -30,6 +30,9 @@ def versions() -> dict[str, str]:
     return found
 
 
+_BRAIN_FACTS = ("name", "version", "citation", "licence", "warnings")
+
+
 def provenance(
     recipe: Recipe,
     path: Path,
@@ -73,7 +76,7 @@ def provenance(
         "stimuli": _sounds(stimuli),
         **({} if selection is None else {"selection": _sounds(selection)}),
         "models": models,
-        "brain": None if brain is None else {k: getattr(brain, k) for k in ("name", "version", "citation", "licence")},
+        "brain": None if brain is None else {k: getattr(brain, k) for k in _BRAIN_FACTS},
     }
 
 

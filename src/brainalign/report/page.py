@@ -106,7 +106,7 @@ def _context(content: ReportContent, gallery: panels.Gallery) -> dict[str, Any]:
         "content": content,
         "answer": answer,
         "tiles": _tiles(answer),
-        "cautions": words.cautions(content.results, content.stimuli),
+        "cautions": words.cautions(content.results, content.stimuli, content.brain),
         "first": answer.best["model"] if answer.best else "",
         "main": panels.main(gallery, answer),
         "profiles": panels.profiles(gallery),

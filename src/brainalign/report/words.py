@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
+from brainalign.brain.data import BrainData
 from brainalign.measures.result import Result
 from brainalign.stimuli.sets import StimulusSet
 
@@ -89,7 +90,7 @@ def table_of(results: Sequence[Result], measure: str, statistic: str) -> pd.Data
     return table[table["statistic"] == statistic].reset_index(drop=True)
 
 
-def cautions(results: Sequence[Result], stimuli: StimulusSet) -> list[str]:
+def cautions(results: Sequence[Result], stimuli: StimulusSet, brain: BrainData | None = None) -> list[str]:
     """Collect what a reader must know: warnings, notes of rows, small n.
 
     Parameters
@@ -98,13 +99,16 @@ def cautions(results: Sequence[Result], stimuli: StimulusSet) -> list[str]:
         Of all measures.
     stimuli : StimulusSet
         The sounds, whose small categories are named.
+    brain : BrainData, optional
+        What was measured.
 
     Returns
     -------
     list of str
         Each once, warnings first.
     """
-    found = [f"{r.measure}: {w}" for r in results for w in r.warnings]
+    found = [] if brain is None else [f"{brain.name}: {w}" for w in brain.warnings]
+    found += [f"{r.measure}: {w}" for r in results for w in r.warnings]
     notes: dict[str, dict[str, list[str]]] = {}
     small: dict[str, int] = {}
     for result in results:
