@@ -432,3 +432,60 @@ def test_an_unwritable_place_is_found_before_anything_is_computed(tmp_path, monk
     for out in (Path("/proc/nope"), tmp_path / "file" / "out"):
         with pytest.raises(ResultsError, match="cannot be made"):
             run_recipe(write(tmp_path), out)
+
+
+TWO_BRAINS = """
+title = "Two brains"
+[stimuli]
+set = "demo"
+[[models]]
+name = "logmel"
+[[brain]]
+name = "demo-components"
+[[brain]]
+name = "demo-components"
+label = "again"
+[[measures]]
+name = "rsa"
+n_permutations = 20
+n_bootstrap = 20
+[[measures]]
+name = "response-ratio"
+brains = ["again"]
+categories = ["Music"]
+n_bootstrap = 0
+"""
+
+
+class TestSeveralBrains:
+    def test_each_is_compared_with_every_model(self, tmp_path):
+        (tmp_path / "two.toml").write_text(TWO_BRAINS)
+        out = run_recipe(tmp_path / "two.toml", tmp_path / "out")
+        table = pd.read_csv(out / "results.csv")
+        rsa = table[table["measure"] == "rsa"].drop(columns="brain")
+        first, second = (rsa[table.loc[rsa.index, "brain"] == b] for b in ("demo-components", "again"))
+        pd.testing.assert_frame_equal(first.reset_index(drop=True), second.reset_index(drop=True))
+        ratios = table[table["measure"] == "response-ratio"]
+        assert set(ratios["brain"].dropna()) == {"again"}
+        assert {p.name for p in (out / "arrays").glob("rsa*")} == {
+            "rsa--logmel--demo-components.nc", "rsa--logmel--again.nc"
+        }  # fmt: skip
+        assert [b["name"] for b in json.loads((out / "provenance.json").read_text())["brains"]] == [
+            "demo-components", "again"
+        ]  # fmt: skip
+        page = (out / "report.html").read_text()
+        assert "demo-components" in page
+        assert "again" in page
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (('label = "again"', ""), "brain: 'demo-components' stands twice"),
+            (('brains = ["again"]', 'brains = ["agin"]'), "no brain 'agin'; did you mean 'again'"),
+            (('label = "again"', 'label = "again"\nseeed = 1'), r"brain\[1\]: unknown key 'seeed'"),
+        ],
+    )
+    def test_mistakes_are_named(self, tmp_path, change, message):
+        (tmp_path / "two.toml").write_text(TWO_BRAINS.replace(*change))
+        with pytest.raises(RecipeError, match=message):
+            read_recipe(tmp_path / "two.toml")

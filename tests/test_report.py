@@ -78,7 +78,7 @@ def make_content(counts=COUNTS, models=MODELS, components=COMPONENTS, seed=0, re
                   "digests": dict.fromkeys(ids[:3], "0" * 64)}  # fmt: skip
     return ReportContent(
         "Music in sounds and networks", "Does a network that never heard music answer it as the brain does?",
-        StimulusSet(manifest, table, silence), brain, results, provenance,
+        StimulusSet(manifest, table, silence), (brain,), results, provenance,
     )  # fmt: skip
 
 

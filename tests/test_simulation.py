@@ -11,10 +11,10 @@ from scipy.stats import kstest, mannwhitneyu, spearmanr
 
 from brainalign import load_brain
 from brainalign.brain import BrainData
+from brainalign.brain.decomposition import infer_profiles
 from brainalign.brain.simulation import (
     COMPONENTS,
     SMOOTHNESS_MM,
-    estimate_components,
     load_demo_components,
     load_demo_voxels,
     simulate_brain,
@@ -126,7 +126,7 @@ def test_without_noise_voxels_are_components_times_weights(truth: Responses) -> 
     for repetition in brain.responses.values:
         assert np.array_equal(repetition, expected)
     assert (brain.arrays["reliability"] == 1).all()
-    estimated = estimate_components(brain.responses, brain.arrays["weights"])
+    estimated = infer_profiles(brain.responses, brain.arrays["weights"])
     np.testing.assert_allclose(estimated.isel(repetition=1), truth, atol=1e-12)
 
 
@@ -227,7 +227,7 @@ def test_weights_are_sparse_smooth_and_shared(truth: Responses) -> None:
 
 
 def test_components_are_recovered(truth: Responses, brain: BrainData) -> None:
-    estimated = estimate_components(brain.responses, brain.arrays["weights"])
+    estimated = infer_profiles(brain.responses, brain.arrays["weights"])
     assert estimated["unit"].values.tolist() == list(COMPONENTS)
     for repetition in estimated.values:
         assert np.diag(matched(truth.values, repetition)).min() > 0.9
@@ -239,7 +239,7 @@ def test_components_are_recovered(truth: Responses, brain: BrainData) -> None:
 def test_error_of_the_estimate_is_that_of_least_squares(truth: Responses) -> None:
     """The covariance of the estimate is pinv(W)' diag(noise variance) pinv(W)."""
     brain = simulate_brain(truth, n_subjects=2, n_repetitions=40)
-    error = (estimate_components(brain.responses, brain.arrays["weights"]).values - truth.values).reshape(-1, 6)
+    error = (infer_profiles(brain.responses, brain.arrays["weights"]).values - truth.values).reshape(-1, 6)
     inverse = np.linalg.pinv(brain.arrays["weights"].values)
     expected = inverse.T @ np.diag(brain.arrays["noise_sd"].values ** 2) @ inverse
     assert np.cov(error.T) == pytest.approx(expected, abs=0.1 * np.diag(expected).max())
@@ -252,22 +252,22 @@ def test_permuted_weights_recover_nothing(truth: Responses, brain: BrainData) ->
     advantage = []
     for _ in range(100):
         permuted = weights.copy(data=weights.values[:, rng.permutation(weights.sizes["unit"])])
-        r = matched(truth.values, estimate_components(averaged, permuted).values)
+        r = matched(truth.values, infer_profiles(averaged, permuted).values)
         advantage.append(np.diag(r).mean() - r[~np.eye(6, dtype=bool)].mean())
     assert abs(np.mean(advantage)) < 4 * np.std(advantage) / 10
-    right = matched(truth.values, estimate_components(averaged, weights).values)
+    right = matched(truth.values, infer_profiles(averaged, weights).values)
     assert np.diag(right).mean() - right[~np.eye(6, dtype=bool)].mean() > 0.8
 
 
 def test_units_are_matched_by_id(brain: BrainData) -> None:
     shuffled = brain.responses.isel(unit=np.random.default_rng(0).permutation(480))
-    expected = estimate_components(brain.responses, brain.arrays["weights"])
-    xr.testing.assert_allclose(estimate_components(shuffled, brain.arrays["weights"]), expected)
+    expected = infer_profiles(brain.responses, brain.arrays["weights"])
+    xr.testing.assert_allclose(infer_profiles(shuffled, brain.arrays["weights"]), expected)
     with pytest.raises(BrainError, match="no weights for the units sub-01_voxel-001"):
-        estimate_components(brain.responses, brain.arrays["weights"].isel(unit=slice(1, None)))
+        infer_profiles(brain.responses, brain.arrays["weights"].isel(unit=slice(1, None)))
     few = brain.arrays["weights"].isel(unit=slice(5))
     with pytest.raises(BrainError, match="rank 5 do not determine 6"):
-        estimate_components(brain.responses.isel(unit=slice(5)), few)
+        infer_profiles(brain.responses.isel(unit=slice(5)), few)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,10 @@ def load_nh2015_components(path: str | Path | None = None) -> BrainData:
     BrainData
         Responses (165 sounds, 6 components): ``lowfreq, highfreq, envsounds, pitch, speech, music``, each
         scaled to the same maximum, in arbitrary units, with the coordinate ``category``. ``arrays["weights"]``
-        (component, voxel) are the weights of the components in 11,065 voxels.
+        (component, voxel) are the weights of the components in 11,065 voxels. Neither the places nor the responses of
+        these voxels are released with them; where the weights lie on average show the group maps of
+        :func:`~brainalign.brain.nh2015_maps.load_nh2015_maps`, and the voxels of Tuckute et al. 2023
+        (``nh2015-voxels``) are those of eight of the ten listeners.
 
     Raises
     ------

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaincinv, ndtr
 
 from brainalign.brain.data import BrainData
+from brainalign.brain.decomposition import infer_profiles
 from brainalign.errors import BrainError, name_some
 from brainalign.responses import Responses, make_responses
 from brainalign.stimuli._acoustics import acoustic_features
@@ -267,44 +268,9 @@ def _smooth_field(position: Array, rng: np.random.Generator) -> Array:
     return field
 
 
-def estimate_components(voxels: Responses, weights: xr.DataArray) -> Responses:
-    """Estimate the responses of components from voxels whose weights are known, by least squares.
-
-    Parameters
-    ----------
-    voxels : Responses
-        Dims ``(stimulus, unit)`` or ``(repetition, stimulus, unit)``.
-    weights : DataArray, dims (component, unit)
-        Weight of each component in each voxel; matched to the voxels by unit id.
-
-    Returns
-    -------
-    Responses
-        As `voxels`, with the components as units: ``voxels @ pinv(weights)``, repetition by repetition.
-
-    Raises
-    ------
-    BrainError
-        If a voxel has no weights, or the weights do not determine the components.
-    """
-    missing = voxels.indexes["unit"].difference(weights.indexes["unit"], sort=False)
-    if len(missing):
-        raise BrainError(f"no weights for the units {name_some(missing)}")
-    W = weights.sel(unit=voxels["unit"]).transpose("component", "unit").values
-    rank = np.linalg.matrix_rank(W)
-    if rank < len(W):
-        raise BrainError(f"weights of rank {rank} do not determine {len(W)} components")
-    return make_responses(
-        voxels.values @ np.linalg.pinv(W),
-        voxels["stimulus"].values.tolist(),
-        weights["component"].values.tolist(),
-        stimulus_info=_stimulus_info(voxels),
-        attrs={"source": f"components estimated from {voxels.attrs.get('source', 'voxels')}"},
-    )
-
-
 @cache
-def _demo_truth() -> Responses:
+def demo_truth() -> Responses:
+    """Return the components that answer to the demo set: one array for all callers, so copy it before a change."""
     return simulate_components(load_demo())
 
 
@@ -316,7 +282,7 @@ def load_demo_voxels() -> BrainData:
     BrainData
         ``demo-voxels``, as :func:`simulate_brain` makes it by default.
     """
-    return simulate_brain(_demo_truth().copy(deep=True), name="demo-voxels")
+    return simulate_brain(demo_truth().copy(deep=True), name="demo-voxels")
 
 
 def load_demo_components() -> BrainData:
@@ -329,6 +295,6 @@ def load_demo_components() -> BrainData:
         ``arrays["truth"]`` (stimulus, unit) holds what was simulated.
     """
     voxels = load_demo_voxels()
-    estimated = estimate_components(voxels.responses, voxels.arrays["weights"])
+    estimated = infer_profiles(voxels.responses, voxels.arrays["weights"])
     truth = voxels.arrays["components"].rename(component="unit")
     return BrainData("demo-components", estimated, VERSION, CITATION, LICENCE, {"truth": truth})

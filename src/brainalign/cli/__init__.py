@@ -148,7 +148,12 @@ def fetch(
         for path in install_weights(name, source):
             typer.echo(f"weights: {path}")
         return
-    folder = fetch_files(name, source, progress=True)
+    if name == "tuckute2023":
+        from brainalign.brain.tuckute2023 import take_tuckute2023
+
+        folder = take_tuckute2023(source)
+    else:
+        folder = fetch_files(name, source, progress=True)
     typer.echo(f"{name} is complete in {folder}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def provenance(
     name: str,
     stimuli: StimulusSet,
     models: list[dict[str, Any]],
-    brain: BrainData | None,
+    brains: Sequence[BrainData],
     selection: StimulusSet | None = None,
 ) -> dict[str, Any]:
     """Collect what determines the numbers of a run.
@@ -56,7 +57,7 @@ def provenance(
         The sounds; each is recorded by the digest of its samples.
     models : list of dict
         Name, layers and record of each model.
-    brain : BrainData or None
+    brains : sequence of BrainData
         What the models are compared with, if anything.
     selection : StimulusSet, optional
         Other sounds, which select units or fit.
@@ -76,7 +77,7 @@ def provenance(
         "stimuli": _sounds(stimuli),
         **({} if selection is None else {"selection": _sounds(selection)}),
         "models": models,
-        "brain": None if brain is None else {k: getattr(brain, k) for k in _BRAIN_FACTS},
+        "brains": [{k: getattr(brain, k) for k in _BRAIN_FACTS} for brain in brains],
     }
 
 

@@ -42,8 +42,8 @@ class Run:
         As run, the seed included.
     stimuli : StimulusSet
         The sounds.
-    brain : BrainData or None
-        What the models were compared with: its responses to these sounds.
+    brains : tuple of BrainData
+        What the models were compared with: responses to these sounds; under their labels where the recipe has any.
     results : list of Result
         One per measure and model, and per measure of the brain itself.
     provenance : dict
@@ -52,7 +52,7 @@ class Run:
 
     recipe: Recipe
     stimuli: StimulusSet
-    brain: BrainData | None
+    brains: tuple[BrainData, ...]
     results: list[Result]
     provenance: dict[str, Any]
 
@@ -91,9 +91,7 @@ def compute_recipe(
         plan = plan.with_seed(seed)
     stimuli = _load_stimuli(plan.stimuli, path.parent)
     selection = None if plan.selection is None else _load_stimuli(plan.selection, path.parent)
-    brain = None if plan.brain is None else _load_brain(plan.brain, path.parent)
-    if brain is not None:
-        brain = _match_stimuli(brain, stimuli)
+    brains = tuple(_match_stimuli(_load_brain(part, path.parent), stimuli) for part in plan.brain)
     _check_categories(plan, stimuli)
     models = _load_models(plan, path.parent)
     record = provenance(
@@ -102,7 +100,7 @@ def compute_recipe(
         str(recipe),
         stimuli,
         [{"name": m.name, "sample_rate": m.sample_rate, "record": dict(m.record)} for m in models],
-        brain,
+        brains,
         selection,
     )
     _refuse_renamed(record)
@@ -110,14 +108,12 @@ def compute_recipe(
         _Heard(part.name, model, *(_extract(part, model, s, cache, progress) for s in (stimuli, selection)))
         for part, model in zip(plan.models, models, strict=True)
     ]
-    results = _measure_all(plan, heard, brain, stimuli, jobs, progress)
-    if plan.stimuli.manipulate:
+    results = _measure_all(plan, heard, brains, stimuli, jobs, progress)
+    if any(step.name != "windows" for step in plan.stimuli.manipulate):
         for result in results:
-            if brain is not None and (result.table["brain"] != "").any():
-                result.warnings.append(
-                    f"the models heard manipulated sounds; {brain.name} are responses to the originals"
-                )
-    return Run(plan, stimuli, brain, results, record)
+            for name in sorted(set(result.table["brain"]) - {""}):
+                result.warnings.append(f"the models heard manipulated sounds; {name} are responses to the originals")
+    return Run(plan, stimuli, brains, results, record)
 
 
 def _load_stimuli(part: StimuliPart, folder: Path) -> StimulusSet:
@@ -160,7 +156,8 @@ def _load_brain(part: BrainPart, folder: Path) -> BrainData:
     # A file is looked for beside the recipe first, as a folder of sounds is.
     if isinstance(options.get("path"), str) and (folder / options["path"]).is_file():
         options["path"] = str(folder / options["path"])
-    return load_brain(part.name, **options)
+    brain = load_brain(part.name, **options)
+    return brain if part.label is None else replace(brain, name=part.label)
 
 
 def _check_categories(plan: Recipe, stimuli: StimulusSet) -> None:
@@ -205,26 +202,32 @@ def _extract(
 
 
 def _measure_all(
-    plan: Recipe, heard: list[_Heard], brain: BrainData | None, stimuli: StimulusSet, jobs: int, progress: bool
+    plan: Recipe, heard: list[_Heard], brains: tuple[BrainData, ...], stimuli: StimulusSet, jobs: int, progress: bool
 ) -> list[Result]:
-    """Compute each measure for every model, and one that takes all models at once once.
+    """Compute each measure for every model and brain, and one that takes all models at once for every brain.
 
-    One about responses alone is computed for the brain itself too.
+    One about responses alone is computed for every model once, and for every brain itself too.
     """
     from tqdm.auto import tqdm
 
     tasks: list[tuple[MeasurePart, dict[str, Any]]] = []
-    shared = {"brain": brain, "stimuli": stimuli}
     for part in plan.measures:
         needs = GIVEN & set(inspect.signature(MEASURES.get(part.name)).parameters)
         asked = [own for own in heard if part.models is None or own.name in part.models]
         if "all_responses" in needs:
-            together = {own.name: own.responses for own in asked}
-            offers: list[dict[str, Any]] = [{**shared, "all_responses": together}]
+            listeners: list[dict[str, Any]] = [{"all_responses": {own.name: own.responses for own in asked}}]
+        elif needs & {"responses", "selection", "model"}:
+            listeners = [vars(own) for own in asked]
         else:
-            offers = [{**shared, **vars(own)} for own in asked]
-            if brain is not None and part.models is None and not needs & {"brain", "model", "selection"}:
-                offers.insert(0, {**shared, "responses": brain.responses})
+            listeners = [{}]
+        chosen = [b for b in brains if part.brains is None or b.name in part.brains]
+        offers: list[dict[str, Any]] = [
+            {"stimuli": stimuli, "brain": brain, **own}
+            for brain in (chosen if "brain" in needs else [None])
+            for own in listeners
+        ]
+        if part.models is None and not needs & {"brain", "model", "selection", "all_responses"}:
+            offers = [{"stimuli": stimuli, "responses": brain.responses} for brain in chosen] + offers
         tasks += [(part, {name: offer[name] for name in needs}) for offer in offers]
     # One thread a process, so that processes do not compete for cores.
     limit = {} if jobs == 1 else {"inner_max_num_threads": 1, "backend": "loky"}

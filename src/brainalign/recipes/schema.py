@@ -6,9 +6,9 @@ import inspect
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
 from brainalign._files import shipped
 from brainalign.brain import BRAINS
@@ -52,11 +52,17 @@ class ModelPart(_Part):
 
 
 class BrainPart(BaseModel):
-    """Which brain data; further keys are options of their loader."""
+    """Which brain data; a label where a recipe has the same data twice; further keys are options of their loader."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
     name: str
+    label: str | None = None
+
+    @property
+    def called(self) -> str:
+        """Name in tables: the label, if there is one."""
+        return self.label or self.name
 
     @property
     def options(self) -> dict[str, Any]:
@@ -67,7 +73,7 @@ class BrainPart(BaseModel):
 class MeasurePart(BaseModel):
     """Which measure; a label where a recipe has the same measure twice; further keys are its options.
 
-    `models` names those of the recipe's models that it is about, if not all.
+    `models` and `brains` name those of the recipe's models and brain data that it is about, if not all.
     """
 
     model_config = ConfigDict(extra="allow", strict=True)
@@ -75,6 +81,7 @@ class MeasurePart(BaseModel):
     name: str
     label: str | None = None
     models: list[str] | None = None
+    brains: list[str] | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -83,7 +90,10 @@ class MeasurePart(BaseModel):
 
 
 class Recipe(_Part):
-    """A whole analysis; `selection` are other sounds, which select units or fit a read-out."""
+    """A whole analysis; `selection` are other sounds, which select units or fit a read-out.
+
+    `brain` is one table, ``[brain]``, or several, ``[[brain]]``.
+    """
 
     title: str
     question: str = ""
@@ -91,7 +101,7 @@ class Recipe(_Part):
     stimuli: StimuliPart
     selection: StimuliPart | None = None
     models: list[ModelPart] = Field(min_length=1)
-    brain: BrainPart | None = None
+    brain: Annotated[list[BrainPart], BeforeValidator(lambda part: [part] if isinstance(part, dict) else part)] = []
     measures: list[MeasurePart] = Field(min_length=1)
 
     def with_seed(self, seed: int) -> Recipe:
@@ -197,10 +207,10 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def _check_names(recipe: Recipe, folder: Path) -> None:
-    for part, where in ((recipe.stimuli, "stimuli"), (recipe.selection, "selection")):
-        if part is not None and part.set not in STIMULI.names() and not (folder / part.set).is_dir():
-            hint = did_you_mean(part.set, STIMULI.names())
-            raise RecipeError(f"{where}.set: no known set and no folder {part.set!r}; {hint}")
+    for sounds, where in ((recipe.stimuli, "stimuli"), (recipe.selection, "selection")):
+        if sounds is not None and sounds.set not in STIMULI.names() and not (folder / sounds.set).is_dir():
+            hint = did_you_mean(sounds.set, STIMULI.names())
+            raise RecipeError(f"{where}.set: no known set and no folder {sounds.set!r}; {hint}")
     for i, model in enumerate(recipe.models):
         name = model.name.split(":")[0].split("@")[0]
         if name not in MODELS.names():
@@ -213,15 +223,22 @@ def _check_names(recipe: Recipe, folder: Path) -> None:
     twice = sorted({n for n in labels if labels.count(n) > 1})
     if twice:
         raise RecipeError(f'measures: {twice[0]!r} stands twice; give each a label of its own, label = "..."')
-    if recipe.brain is not None:
-        check_options(BRAINS.get(recipe.brain.name), recipe.brain.options, "brain")
+    brains = [part.called for part in recipe.brain]
+    twice = sorted({n for n in brains if brains.count(n) > 1})
+    if twice:
+        raise RecipeError(f'brain: {twice[0]!r} stands twice; give each a label of its own, label = "..."')
+    for i, part in enumerate(recipe.brain):
+        check_options(BRAINS.get(part.name), part.options, f"brain[{i}]" if len(brains) > 1 else "brain")
     for i, measure in enumerate(recipe.measures):
         function, where = MEASURES.get(measure.name), f"measures[{i}] ({measure.name})"
         for name in measure.models or []:
             if name not in names:
                 raise RecipeError(f"{where}: models: the recipe has no model {name!r}; {did_you_mean(name, names)}")
+        for name in measure.brains or []:
+            if name not in brains:
+                raise RecipeError(f"{where}: brains: the recipe has no brain {name!r}; {did_you_mean(name, brains)}")
         check_options(function, measure.options, where)
-        if recipe.brain is None and "brain" in inspect.signature(function).parameters:
+        if not recipe.brain and "brain" in inspect.signature(function).parameters:
             raise RecipeError(f"{where} compares with a brain, but the recipe has no [brain]")
     if recipe.selection and not any("selection" in _parameters(measure) for measure in recipe.measures):
         raise RecipeError("selection: no measure of this recipe selects or fits by other sounds; leave this part out")

@@ -15,6 +15,7 @@ from brainalign.errors import MeasureError, name_some
 from brainalign.measures.result import Result
 from brainalign.report import comparison_figures, quilt_figures, selectivity_figures
 from brainalign.report._draw import style
+from brainalign.report.brain_figures import brain_map_figures, plot_brain_map, plot_unit_histograms
 from brainalign.report.estimates import (
     plot_layer_curves,
     plot_ratios,
@@ -28,11 +29,15 @@ from brainalign.report.profiles import (
     plot_profile,
     plot_profile_pair,
 )
+from brainalign.report.response_profiles import plot_category_grid, plot_response_profiles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = [
+    "brain_map_figures",
+    "plot_brain_map",
+    "plot_category_grid",
     "plot_category_means",
     "plot_component_profiles",
     "plot_layer_curves",
@@ -41,9 +46,11 @@ __all__ = [
     "plot_ratios",
     "plot_rdm",
     "plot_rdms",
+    "plot_response_profiles",
     "plot_result",
     "plot_rsa",
     "plot_targets",
+    "plot_unit_histograms",
 ]
 
 

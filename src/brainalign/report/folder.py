@@ -113,11 +113,17 @@ def _write(folder: Path, run: Run) -> None:
         table.to_csv(temporary, index=False)
     for result in run.results:
         if result.arrays:
-            about = next((str(m) for m in result.table["model"] if m), "brain")
-            _write_arrays(result, folder / "arrays" / f"{_file_name(result.measure)}--{_file_name(about)}.nc")
-    content = ReportContent(run.recipe.title, run.recipe.question, run.stimuli, run.brain, run.results, run.provenance)
+            _write_arrays(result, folder / "arrays" / f"{_about(result, len(run.brains))}.nc")
+    content = ReportContent(run.recipe.title, run.recipe.question, run.stimuli, run.brains, run.results, run.provenance)
     write_report(content, folder / "report.html", figures_folder=folder / "figures")
     _write_json(run.provenance, folder / "provenance.json")
+
+
+def _about(result: Result, n_brains: int) -> str:
+    """Name a result by its measure, its model, and its brain where there are several."""
+    model, brain = (next((str(m) for m in result.table[side] if m), "") for side in ("model", "brain"))
+    names = [result.measure, model or "brain", *([brain] if brain and n_brains > 1 else [])]
+    return "--".join(map(_file_name, names))
 
 
 def _write_arrays(result: Result, path: Path) -> None:

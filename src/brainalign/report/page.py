@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from shlex import join
@@ -21,6 +21,7 @@ from brainalign.brain.data import BrainData
 from brainalign.measures.result import Result
 from brainalign.report import panels, words
 from brainalign.report._draw import style
+from brainalign.report.brain_surface_page import brain_section, viewer_script
 from brainalign.report.colours import model_styles
 from brainalign.report.headline import Headline, headline
 from brainalign.stimuli.sets import StimulusSet
@@ -41,8 +42,8 @@ class ReportContent:
         One sentence.
     stimuli : StimulusSet
         The sounds.
-    brain : BrainData
-        What was measured.
+    brains : sequence of BrainData
+        What was measured; the figures of a brain are those of the first.
     results : list of Result
         One per measure and model.
     provenance : dict
@@ -55,10 +56,15 @@ class ReportContent:
     title: str
     question: str
     stimuli: StimulusSet
-    brain: BrainData | None
+    brains: Sequence[BrainData]
     results: list[Result]
     provenance: dict[str, Any]
     baselines: Sequence[str] | None = None
+
+    @property
+    def brain(self) -> BrainData | None:
+        """The first of the brain data, if there are any."""
+        return self.brains[0] if self.brains else None
 
 
 def write_report(content: ReportContent, path: Path, *, figures_folder: Path | None) -> Path:
@@ -86,7 +92,7 @@ def write_report(content: ReportContent, path: Path, *, figures_folder: Path | N
     from jinja2 import Environment, StrictUndefined
 
     models = [m for r in content.results for m in r.table["model"] if m]
-    gallery = panels.Gallery(content, Path(path), figures_folder, model_styles(models))
+    gallery = panels.Gallery(_of_first_brain(content), Path(path), figures_folder, model_styles(models))
     with style():
         context = _context(content, gallery)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -97,23 +103,32 @@ def write_report(content: ReportContent, path: Path, *, figures_folder: Path | N
     return Path(path)
 
 
+def _of_first_brain(content: ReportContent) -> ReportContent:
+    """Leave out results about other brain data than the first: figures have one value for a layer and target."""
+    others = {brain.name for brain in content.brains[1:]}
+    return replace(content, results=[r for r in content.results if not others & set(r.table["brain"])])
+
+
 def _context(content: ReportContent, gallery: panels.Gallery) -> dict[str, Any]:
     """Gather what the template shows."""
-    answer = headline(content.results, content.baselines)
+    answer = headline(gallery.content.results, content.baselines)
     provenance = {k: v for k, v in content.provenance.items() if k != "command"}
     command = content.provenance.get("command", "")
     return {
         "content": content,
         "answer": answer,
         "tiles": _tiles(answer),
-        "cautions": words.cautions(content.results, content.stimuli, content.brain),
+        "cautions": words.cautions(content.results, content.stimuli, content.brains),
         "first": answer.best["model"] if answer.best else "",
         "main": panels.main(gallery, answer),
         "profiles": panels.profiles(gallery),
+        "means": panels.means(gallery),
         "curves": panels.curves(gallery),
         "ratios": panels.ratios(gallery),
         "matrices": panels.matrices(gallery),
         "others": panels.others(gallery),
+        "on_brain": brain_section(gallery),
+        "viewer_script": viewer_script(),
         "tables": [_table(m, content.results) for m in dict.fromkeys(r.measure for r in content.results)],
         "methods": words.methods(content.results),
         "categories": content.stimuli.table["category"].value_counts(sort=False).items(),

@@ -23,6 +23,7 @@ from brainalign.report.colours import ModelStyle
 from brainalign.report.estimates import headline_rows
 from brainalign.report.headline import Headline
 from brainalign.report.profiles import category_means, sorted_ids
+from brainalign.report.response_profiles import category_table, plot_category_grid
 from brainalign.report.svg import Drawing
 from brainalign.report.words import Row, highest, join, number, records, score, table_of
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 #: Most rows of the figure of ratios, and most targets (there may be thousands of voxels) of the figures of encoding.
 MAX_RATIOS, MAX_TARGETS = 60, 12
+#: Most models below each other in the figure of category means.
+MAX_MEANS = 4
 #: Figures that need more height than others, in inches.
 _HEIGHTS = {"segregation": 5.5, "layer-map": 7.0}
 
@@ -182,6 +185,45 @@ def profiles(gallery: Gallery) -> list[Shown]:
         )
         shown.append(gallery.add(f"profiles-{_model(result)}", figure, data, caption, label=_model(result)))
     return shown
+
+
+def means(gallery: Gallery) -> list[Shown]:
+    """Draw the category means of the measured components above those of the predictions by the models.
+
+    Parameters
+    ----------
+    gallery : Gallery
+        Takes the figures.
+
+    Returns
+    -------
+    list of Shown
+        One for each brain, of its first :data:`MAX_MEANS` models.
+    """
+    few, cut = _few_targets(table_of(gallery.content.results, "component-encoding", "r2"))
+    together: dict[tuple[str, ...], dict[str, xr.DataArray]] = {}
+    for result in filter(_predicts, gallery.content.results):
+        predictions, rows = _predictions(result, few)
+        if rows:
+            observed = result.arrays["observed"].sel(target=list(rows))
+            same = together.setdefault((str(result.table["brain"].iloc[0]), *rows), {"measured": observed})
+            if len(same) <= MAX_MEANS:
+                same[_model(result)] = xr.concat(
+                    list(predictions.values()), dim="target", coords="minimal", compat="override"
+                ).transpose("stimulus", "target")
+    return [_means(gallery, brain, same, cut) for (brain, *_), same in together.items()]
+
+
+def _means(gallery: Gallery, brain: str, profiles: dict[str, xr.DataArray], cut: str) -> Shown:
+    data = category_table(profiles, gallery.category)
+    top = data.loc[data[data["whose"] == "measured"].groupby("target", sort=False)["mean"].idxmax()]
+    strongest = "; ".join(f"{r['target']} {r['category']} {r['mean']:.2f}" for r in records(top))
+    caption = (
+        f"Mean response to each category, ± SEM over sounds: as measured in {brain} (first row), and in the held-out "
+        f"predictions by {join(list(profiles)[1:])}. In each column the categories have the order of the measured "
+        f"means. Strongest measured: {strongest}.{cut}"
+    )
+    return gallery.add(f"category-means-{brain}", plot_category_grid(profiles, gallery.category), data, caption)
 
 
 def curves(gallery: Gallery) -> list[Shown]:

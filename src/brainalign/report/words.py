@@ -90,7 +90,7 @@ def table_of(results: Sequence[Result], measure: str, statistic: str) -> pd.Data
     return table[table["statistic"] == statistic].reset_index(drop=True)
 
 
-def cautions(results: Sequence[Result], stimuli: StimulusSet, brain: BrainData | None = None) -> list[str]:
+def cautions(results: Sequence[Result], stimuli: StimulusSet, brains: Sequence[BrainData] = ()) -> list[str]:
     """Collect what a reader must know: warnings, notes of rows, small n.
 
     Parameters
@@ -99,7 +99,7 @@ def cautions(results: Sequence[Result], stimuli: StimulusSet, brain: BrainData |
         Of all measures.
     stimuli : StimulusSet
         The sounds, whose small categories are named.
-    brain : BrainData, optional
+    brains : sequence of BrainData
         What was measured.
 
     Returns
@@ -107,7 +107,9 @@ def cautions(results: Sequence[Result], stimuli: StimulusSet, brain: BrainData |
     list of str
         Each once, warnings first.
     """
-    found = [] if brain is None else [f"{brain.name}: {w}" for w in brain.warnings]
+    found = [f"{brain.name}: {w}" for brain in brains for w in brain.warnings]
+    if len(brains) > 1:
+        found.append(f"figures and the answer are of {brains[0].name}; tables are of all {len(brains)} brain data sets")
     found += [f"{r.measure}: {w}" for r in results for w in r.warnings]
     notes: dict[str, dict[str, list[str]]] = {}
     small: dict[str, int] = {}

@@ -116,7 +116,7 @@ def split_half_reliability(repetitions: ArrayLike, *, max_splits: int = 100, see
         halves = np.concatenate(
             [
                 pairwise_correlations(np.stack([runs[first].mean(axis=0), runs[second].mean(axis=0)]))
-                for first, second in _halvings(n, half, max_splits, seed)
+                for first, second in halvings(n, half, max_splits, seed)
             ]
         )
     return np.atleast_1d(spearman_brown(halves.mean(axis=0), n / half))
@@ -308,7 +308,7 @@ def _repetitions(values: ArrayLike) -> FloatArray:
     return runs
 
 
-def _halvings(n: int, half: int, max_splits: int, seed: int) -> list[tuple[list[int], list[int]]]:
+def halvings(n: int, half: int, max_splits: int, seed: int) -> list[tuple[list[int], list[int]]]:
     """Return pairs of disjoint sets of `half` of `n` repetitions: all of them, or `max_splits` random ones."""
     everything = []
     for first in combinations(range(n), half):

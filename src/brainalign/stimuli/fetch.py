@@ -49,7 +49,12 @@ def fetch(name: str, source: Path | None = None, *, progress: bool = False) -> P
         known = [k.manifest.name for k in known_sets()]
         if name in known:
             return take_from_folder(name, source)
-        raise StimulusError(f"no data set {name!r} can be fetched; {did_you_mean(name, [*fetchable(), *known])}")
+        known += ["tuckute2023", *fetchable()]
+        raise StimulusError(f"no data set {name!r} can be fetched; {did_you_mean(name, known)}")
+    facts = shipped("stimuli") / name / "brain_data.toml"
+    if source is None and facts.is_file():
+        how = tomllib.loads(facts.read_text(encoding="utf-8"))["how"]
+        raise DownloadError(f"{name} is not downloaded for you: {how}")
     from tqdm.auto import tqdm
 
     folder = data_folder() / name
