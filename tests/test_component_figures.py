@@ -136,7 +136,7 @@ def test_sentences_quote_the_table(result, agreement):
              if r["target"] == "music"}  # fmt: skip
     answer = component_match_answer(result.table, [result])
     assert answer.startswith(
-        f"net-a predicts music with r = {estimate(music['encoding', 'r'])} on new sounds, its best"
+        f"net-a predicts the component music with r = {estimate(music['encoding', 'r'])} on new sounds, its best"
     )
     within = estimate(music["encoding", "r within categories"])
     assert f"among Music and Song alone, relative to their category, r = {within}" in answer
@@ -145,6 +145,8 @@ def test_sentences_quote_the_table(result, agreement):
     assert f"net-a {estimate(music['encoding', 'r'])}; mel$ " in caption
     row = records(agreement.table[agreement.table["statistic"] == "spearman over layers"])[0]
     told = witness_agreement_answer(agreement.table, [agreement])
-    assert told.startswith("music of fmri and selective for Music and Song of ecog rank 5 layers alike: Spearman")
+    assert told.startswith(
+        "The component music of fmri and the component selective for Music and Song of ecog rank 5 layers alike: "
+    )
     assert score(row) in told
     assert told in witness_agreement_caption("all models", agreement)

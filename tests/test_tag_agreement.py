@@ -62,30 +62,33 @@ class TestGroups:
 class TestAgreement:
     def test_overlap_is_that_of_sets_of_names(self):
         a, b = scores(seed=1), scores(seed=2)
-        result = tag_agreement(a, b, by="category", n_bootstrap=0, n_permutations=0)
+        subjects = {"sub-01": b, "sub-02": scores(seed=3)}
+        result = tag_agreement(a, subjects, by="category", n_bootstrap=0, n_permutations=0)
+        jazz = (a["category"] == "jazz").values
         for name, group in TAG_GROUPS.items():
-            expected = np.array(brute_overlap(a, b, group))
+            expected = np.array([brute_overlap(a, other, group) for other in subjects.values()])
             np.testing.assert_allclose(result.arrays["overlap"].sel(group=name), expected)
-            table = result.table.set_index("target")
-            assert table.at[name, "value"] == pytest.approx(expected.mean())
-            jazz = (a["category"] == "jazz").values
-            assert table.at[f"{name} of jazz", "value"] == pytest.approx(expected[jazz].mean())
-            assert table.at[f"{name} of jazz", "n"] == jazz.sum()
+            table = result.table[result.table["tags"] == name].set_index(["target", "category"])
+            assert table.at[("sub-02", ""), "value"] == pytest.approx(expected[1].mean())
+            assert table.at[("all subjects", ""), "value"] == pytest.approx(expected.mean())
+            assert table.at[("all subjects", ""), "sd"] == pytest.approx(expected.mean(axis=1).std(ddof=1))
+            assert table.at[("all subjects", "jazz"), "value"] == pytest.approx(expected[:, jazz].mean())
+            assert table.at[("all subjects", "jazz"), "n"] == jazz.sum()
 
     def test_clips_are_matched_by_id(self):
         a, b = scores(seed=1), scores(seed=2)
-        once, again = (tag_agreement(a, x, n_permutations=50, n_bootstrap=50).table for x in (b, b[::-1]))
+        once, again = (tag_agreement(a, {"sub": x}, n_permutations=50, n_bootstrap=50).table for x in (b, b[::-1]))
         assert once.equals(again)
 
     def test_the_same_sounds_agree_wholly(self):
-        table = tag_agreement(scores(), scores(source="oracle"), n_permutations=200).table
+        table = tag_agreement(scores(), {"oracle": scores()}, n_permutations=200).table
         assert (table["value"] == 1).all()
         assert (table["p"] == 1 / 201).all()
-        assert set(table["model"]) == {"oracle"}
+        assert set(table["target"]) == {"oracle", "all subjects"}
 
     def test_random_tags_agree_by_chance(self):
         # 4,000 clips: the mean of hits out of n_top is known to about 0.006.
-        table = tag_agreement(scores(4000, 1), scores(4000, 2), n_permutations=100, n_bootstrap=100).table
+        table = tag_agreement(scores(4000, 1), {"sub": scores(4000, 2)}, n_permutations=100, n_bootstrap=100).table
         for _, row in table.iterrows():
             sd = np.sqrt(row["chance"] / 4000)
             assert abs(row["value"] - row["chance"]) < 4 * sd
@@ -96,7 +99,7 @@ class TestAgreement:
         # Every sound gets the same genre: overlap is far above uniform chance, and no pairing is better than another.
         favourite = np.array([5.0 if label in ("Rock music", "Pop music") else 0.0 for label in LABELS])
         a, b = scores(seed=1, shift=favourite), scores(seed=2, shift=favourite)
-        row = tag_agreement(a, b, groups=["genre"], n_permutations=100).table.iloc[0]
+        row = tag_agreement(a, {"sub": b}, groups=["genre"], n_permutations=100).table.iloc[0]
         assert row["value"] == row["chance_of_pairing"] == 1
         assert row["p"] == 1
 
@@ -106,7 +109,7 @@ class TestAgreement:
         for seed in range(400):
             table = tag_agreement(
                 scores(60, 2 * seed),
-                scores(60, 2 * seed + 1),
+                {"sub": scores(60, 2 * seed + 1)},
                 groups=["genre"],
                 n_bootstrap=0,
                 n_permutations=199,
@@ -122,14 +125,16 @@ class TestBadInput:
     def test_other_classes(self):
         other = make_responses(np.random.default_rng(0).random((3, 2)), ["a", "b", "c"], ["Dog", "Cat"])
         with pytest.raises(MeasureError, match="has no score for 'Pop music'"):
-            tag_agreement(other, other)
+            tag_agreement(other, {"sub": other})
 
     def test_other_clips(self):
         with pytest.raises(ResponseError):
-            tag_agreement(scores(30), scores(20))
+            tag_agreement(scores(30), {"sub": scores(20)})
 
     def test_unknown_names(self):
         with pytest.raises(MeasureError, match="did you mean 'mood'"):
-            tag_agreement(scores(), scores(), groups=["moods"])
+            tag_agreement(scores(), {"sub": scores()}, groups=["moods"])
         with pytest.raises(MeasureError, match="no coordinate 'genre'"):
-            tag_agreement(scores(), scores(), by="genre")
+            tag_agreement(scores(), {"sub": scores()}, by="genre")
+        with pytest.raises(MeasureError, match="no reconstructions"):
+            tag_agreement(scores(), {})

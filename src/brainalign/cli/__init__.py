@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from brainalign.cli import cache, models, planning, stimuli
+from brainalign.cli import brain, cache, models, planning, stimuli
 from brainalign.errors import BrainalignError
 
 app = typer.Typer(
@@ -178,6 +178,7 @@ app.command()(planning.power)
 app.command()(planning.choose)
 app.add_typer(stimuli.app, name="stimuli")
 app.add_typer(models.app, name="models")
+app.add_typer(brain.app, name="brain")
 app.add_typer(cache.app, name="cache")
 
 

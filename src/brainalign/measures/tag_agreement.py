@@ -8,7 +8,7 @@ uniformly random tags: .08, .111 and .167.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from brainalign.errors import MeasureError, did_you_mean, name_some
+from brainalign.measures.decoding_rows import ALL_SUBJECTS
 from brainalign.measures.resampling import Count, Level, Seed, draw_counts, draw_orders, interval
 from brainalign.measures.result import Result, result_table
 from brainalign.responses import Responses, align
@@ -70,7 +71,7 @@ TAG_GROUPS = MappingProxyType({
 
 def tag_agreement(
     original: Responses,
-    reconstructed: Responses,
+    reconstructed: Mapping[str, Responses],
     *,
     groups: Sequence[str] = tuple(TAG_GROUPS),
     by: str | None = None,
@@ -85,13 +86,12 @@ def tag_agreement(
     ----------
     original : Responses, dims (stimulus, unit)
         Scores of a tagger for the clips; units are named after its classes.
-    reconstructed : Responses, dims (stimulus, unit)
-        The same for what was retrieved or generated; ``stimulus`` is the clip that it stands for. Its attribute
-        ``source`` names the reconstruction in the table.
+    reconstructed : mapping of str to Responses
+        For each subject the same of what was retrieved or generated; ``stimulus`` is the clip that it stands for.
     groups : sequence of str
         Of `TAG_GROUPS`.
     by : str, optional
-        A coordinate of `original` along stimulus, such as ``"category"``; each of its values gets rows too.
+        A coordinate of `original` along stimulus, such as ``"category"``; each of its values gets a row too.
     n_bootstrap : int
         Resamples of clips for the interval; 0 leaves it empty.
     n_permutations : int
@@ -104,59 +104,61 @@ def tag_agreement(
     Returns
     -------
     Result
-        One row per group (and value of `by`), statistic ``overlap of top N``: the mean over clips; the column
-        ``chance`` is that of uniformly random tags, ``chance_of_pairing`` the mean over random pairings, which the p is
-        about.
-        Array ``overlap`` (group, stimulus).
+        For each group the mean over subjects (with ``sd`` over them), then each subject, statistic ``overlap of top
+        N``: the mean over clips. The column ``chance`` is that of uniformly random tags, ``chance_of_pairing`` the mean
+        over random pairings, which the p is about: a tag that all music gets is no agreement. Rows with a ``category``
+        are of its clips. Array ``overlap`` (group, subject, stimulus).
 
     Raises
     ------
     MeasureError
-        If a group is unknown or a class of it has no score, or a coordinate is unknown.
+        If there is no subject, a group is unknown or a class of it has no score, or a coordinate is unknown.
     ResponseError
         If the two are not about the same clips.
     """
-    original, reconstructed = align(original, reconstructed)
+    if not reconstructed:
+        raise MeasureError("there are no reconstructions to compare with the clips")
+    original, *others = align(original, *reconstructed.values())
     unknown = [g for g in groups if g not in TAG_GROUPS]
     if unknown:
         raise MeasureError(f"no group of tags {unknown[0]!r}; {did_you_mean(unknown[0], TAG_GROUPS)}")
-    parts = {"": np.arange(original.sizes["stimulus"])} | _parts(original, by)
     ids = [str(s) for s in original["stimulus"].values]
     rng = np.random.default_rng(seed)
     orders = draw_orders(len(ids), n_permutations, rng, ids)
+    counts = draw_counts(len(ids), n_bootstrap, rng, ids=ids)
+    parts = _parts(original, by)
     rows, overlaps = [], []
     for name in groups:
         group = TAG_GROUPS[name]
-        shared = _top(original, group) @ _top(reconstructed, group).T / group.n_top
-        overlap = np.diagonal(shared)
-        overlaps.append(overlap)
-        # Every pairing of a clip with a reconstruction, so that a part keeps its clips and meets those of all others.
-        paired = shared[np.arange(len(ids)), orders]
+        # Of every clip with every reconstruction: a part keeps its clips and meets the reconstructions of all others.
+        tables = [_top(original, group) @ _top(other, group).T / group.n_top for other in others]
+        paired = np.stack([table[np.arange(len(ids)), orders] for table in tables])
+        overlaps.append(paired[:, 0])
+        shared = {"statistic": f"overlap of top {group.n_top}", "tags": name, "chance": group.chance, "category": ""}
+        mean = _row(paired.mean(axis=0), counts, level) | {"target": ALL_SUBJECTS, "sd": _sd(paired[:, 0].mean(axis=1))}
+        rows.append(shared | mean)
+        rows += [shared | _row(p, counts, level) | {"target": s} for s, p in zip(reconstructed, paired, strict=True)]
         for part, members in parts.items():
-            own = [ids[m] for m in members]
-            counts = draw_counts(len(members), n_bootstrap if len(members) > 1 else 0, rng, ids=own)
-            rows.append(_row(overlap[members], paired[:, members].mean(axis=1), counts, level) | {
-                "model": str(reconstructed.attrs.get("source", "")),
-                "target": f"{name} of {part}" if part else name,
-                "statistic": f"overlap of top {group.n_top}",
-                "chance": group.chance,
-            })  # fmt: skip
+            of_part = paired[:, :, members]
+            row = _row(of_part.mean(axis=0), counts[:0, members], level)
+            sd = _sd(of_part[:, 0].mean(axis=1))
+            rows.append(shared | row | {"target": ALL_SUBJECTS, "category": part, "sd": sd})
+    about = ("group", "subject", "stimulus")
+    coords = {"group": list(groups), "subject": list(reconstructed), "stimulus": ids}
     return Result(
         measure="tag-agreement",
-        table=result_table(rows),
-        arrays={
-            "overlap": xr.DataArray(np.array(overlaps), {"group": list(groups), "stimulus": ids}, ["group", "stimulus"])
-        },
+        table=result_table({"measure": "tag-agreement"} | row for row in rows),
+        arrays={"overlap": xr.DataArray(np.array(overlaps), coords, about)},
         settings={
             "groups": {g: f"{TAG_GROUPS[g].n_top} of {len(TAG_GROUPS[g].labels)} classes" for g in groups},
-            "tagger": str(original.attrs.get("tagger", original.attrs.get("source", ""))),
-            "by": by,
+            "tagger": str(original.attrs.get("source", "")),
+            "by": by or "",
             "n_bootstrap": n_bootstrap,
             "n_permutations": n_permutations,
             "level": level,
             "seed": seed,
             "test": "permutation of the pairs of clip and reconstruction, one-sided: above random pairs",
-            "interval": "BCa bootstrap over clips",
+            "interval": "BCa bootstrap over clips, the same for all subjects",
         },
     )
 
@@ -187,18 +189,22 @@ def _top(scores: Responses, group: TagGroup) -> Array:
     return marked
 
 
-def _row(overlap: Array, paired: Array, counts: NDArray[np.int64], level: float) -> dict[str, Any]:
+def _row(paired: Array, counts: NDArray[np.int64], level: float) -> dict[str, Any]:
+    """Return a row from overlaps (1 + n_permutations, n_clips), the measured pairing first."""
+    overlap, null = paired[0], paired[1:].mean(axis=1)
     value = np.array([overlap.mean()])
     low, high, notes = interval(value, counts, lambda w: (w @ overlap / w.sum(axis=1))[:, None], level)
-    null = paired[1:]
     return {
-        "measure": "tag-agreement",
         "value": value[0],
         "ci_low": low[0],
         "ci_high": high[0],
-        "p": float(permutation_p(paired[0], null)) if len(null) else np.nan,
+        "p": float(permutation_p(value[0], null)) if len(null) else np.nan,
         "n": len(overlap),
         "n_of": "clips",
         "note": notes[0],
         "chance_of_pairing": null.mean() if len(null) else np.nan,
     }
+
+
+def _sd(values: Array) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else np.nan

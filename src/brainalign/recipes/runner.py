@@ -153,8 +153,8 @@ def _match_stimuli(brain: BrainData, stimuli: StimulusSet) -> BrainData:
 
 def _load_brain(part: BrainPart, folder: Path) -> BrainData:
     options = part.options
-    # A file is looked for beside the recipe first, as a folder of sounds is.
-    if isinstance(options.get("path"), str) and (folder / options["path"]).is_file():
+    # A file or folder is looked for beside the recipe first, as a folder of sounds is.
+    if isinstance(options.get("path"), str) and (folder / options["path"]).exists():
         options["path"] = str(folder / options["path"])
     brain = load_brain(part.name, **options)
     return brain if part.label is None else replace(brain, name=part.label)

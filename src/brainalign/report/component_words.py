@@ -37,7 +37,7 @@ def component_match_answer(table: pd.DataFrame, results: Sequence[Result]) -> st
     own = {(r["predictor"], r["statistic"]): r for r in records(scores[scores["model"] == models[0]]) if _plain(r)}
     if (ENCODING, R) not in own:
         return ""
-    text = f"{models[0]} predicts {component} with r = {estimate(own[ENCODING, R])} on new sounds"
+    text = f"{models[0]} predicts the component {component} with r = {estimate(own[ENCODING, R])} on new sounds"
     if (BEST_UNIT, R) in own:
         text += f", its best single unit with r = {estimate(own[BEST_UNIT, R])}"
     if (ENCODING, WITHIN) in own:
@@ -100,8 +100,8 @@ def witness_agreement_answer(table: pd.DataFrame, results: Sequence[Result]) -> 
         return ""
     row = rows[ENCODING, R]
     brains, components = results[0].settings["brains"], results[0].settings["components"]
-    which = join(f"{c} of {b}" for c, b in zip(components, brains, strict=True))
-    text = f"{which} rank {row['n']} layers alike: Spearman correlation {score(row)}"
+    which = join(f"the component {c} of {b}" for c, b in zip(components, brains, strict=True))
+    text = f"{which[0].upper()}{which[1:]} rank {row['n']} layers alike: Spearman correlation {score(row)}"
     if (ENCODING, WITHIN) in rows:
         text += f"; by the match within categories {score(rows[ENCODING, WITHIN])}"
     return f"{text}."
