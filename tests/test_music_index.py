@@ -58,6 +58,17 @@ class TestSearch:
         np.testing.assert_array_equal(ids, np.char.mod("t%05d", expected))
         np.testing.assert_allclose(similarities, 1 - distances, atol=1e-6)
 
+    def test_a_centre_is_taken_away_from_both(self):
+        rng = np.random.default_rng(0)
+        rows, queries = 3 + rng.standard_normal((30, 8)), 3 + rng.standard_normal((5, 8))
+        rows, queries = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (rows, queries))
+        centre = rows.mean(axis=0)
+        ids, similarities = an_index(rows).search(7 * queries, 4, centre=centre)
+        peer = NearestNeighbors(n_neighbors=4, metric="cosine").fit(rows - centre)
+        distances, expected = peer.kneighbors(queries - centre)
+        np.testing.assert_array_equal(ids, np.char.mod("t%05d", expected))
+        np.testing.assert_allclose(similarities, 1 - distances, atol=1e-5)
+
     @given(st.integers(1, 30), st.integers(1, 8), st.integers(0, 2**32 - 1))
     @settings(deadline=None)
     def test_among_equals_the_first_comes_first(self, n, k, seed):

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "training": GROUND | {"stimuli", "models"},
     "measures": GROUND | {"stimuli", "models", "brain", "stats"},
     "reconstruction": GROUND | {"stimuli", "models", "brain", "stats", "measures"},
-    "recipes": GROUND | {"stimuli", "models", "brain", "stats", "measures"},
+    "recipes": GROUND | {"stimuli", "models", "brain", "stats", "measures", "reconstruction"},
     "report": GROUND | {"stimuli", "brain", "stats", "measures", "recipes", "reconstruction"},
     "doctor": GROUND | {"stimuli"},
     "cli": GROUND | {"stimuli", "models", "brain", "training", "measures", "report", "recipes", "doctor", "reconstruction"},

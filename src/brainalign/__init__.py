@@ -19,9 +19,23 @@ from typing import TYPE_CHECKING, Any
 from brainalign.errors import BrainalignError
 
 if TYPE_CHECKING:
-    from brainalign.brain import BrainData, load_brain
+    from brainalign.brain import (
+        BrainData,
+        VoxelDecomposition,
+        cross_validate_n_components,
+        infer_profiles,
+        infer_weights,
+        load_brain,
+        load_nh2015_maps,
+        match_components,
+        save_brain,
+        select_reliable,
+        simulate_cortex,
+    )
     from brainalign.measures.ablation import ablation
     from brainalign.measures.compare_models import compare_models
+    from brainalign.measures.component_match import component_match
+    from brainalign.measures.decoding import decoding
     from brainalign.measures.depth_profile import depth_profile
     from brainalign.measures.dimensionality import dimensionality
     from brainalign.measures.encoding import component_encoding
@@ -30,14 +44,17 @@ if TYPE_CHECKING:
     from brainalign.measures.quilt_sweep import quilt_sweep
     from brainalign.measures.ratio import response_ratio
     from brainalign.measures.readout import readout
+    from brainalign.measures.reliability import reliability
     from brainalign.measures.result import Result
     from brainalign.measures.rsa import rsa
     from brainalign.measures.segregation import segregation
     from brainalign.measures.selective import selective_profile, selective_ratio
     from brainalign.measures.similarity import layer_map, similarity
+    from brainalign.measures.tag_agreement import tag_agreement
     from brainalign.measures.units import unit_table
     from brainalign.measures.variance_partition import variance_partition
     from brainalign.measures.voxel_encoding import voxel_encoding
+    from brainalign.measures.witnesses import witness_agreement
     from brainalign.models import HookedModel, extract, load_model
     from brainalign.report.folder import run_recipe
     from brainalign.responses import load_responses, make_responses, save_responses
@@ -47,9 +64,20 @@ __version__ = version("brainalign")
 
 _WHERE = {
     "BrainData": "brain",
+    "VoxelDecomposition": "brain",
+    "cross_validate_n_components": "brain",
+    "infer_profiles": "brain",
+    "infer_weights": "brain",
     "load_brain": "brain",
+    "load_nh2015_maps": "brain",
+    "match_components": "brain",
+    "save_brain": "brain",
+    "select_reliable": "brain",
+    "simulate_cortex": "brain",
     "ablation": "measures.ablation",
     "compare_models": "measures.compare_models",
+    "component_match": "measures.component_match",
+    "decoding": "measures.decoding",
     "depth_profile": "measures.depth_profile",
     "dimensionality": "measures.dimensionality",
     "component_encoding": "measures.encoding",
@@ -58,6 +86,7 @@ _WHERE = {
     "quilt_sweep": "measures.quilt_sweep",
     "response_ratio": "measures.ratio",
     "readout": "measures.readout",
+    "reliability": "measures.reliability",
     "Result": "measures.result",
     "rsa": "measures.rsa",
     "segregation": "measures.segregation",
@@ -65,9 +94,11 @@ _WHERE = {
     "selective_ratio": "measures.selective",
     "layer_map": "measures.similarity",
     "similarity": "measures.similarity",
+    "tag_agreement": "measures.tag_agreement",
     "unit_table": "measures.units",
     "variance_partition": "measures.variance_partition",
     "voxel_encoding": "measures.voxel_encoding",
+    "witness_agreement": "measures.witnesses",
     "HookedModel": "models",
     "extract": "models",
     "load_model": "models",
@@ -85,34 +116,48 @@ __all__ = [
     "HookedModel",
     "Result",
     "StimulusSet",
+    "VoxelDecomposition",
     "__version__",
     "ablation",
     "compare_models",
     "component_encoding",
+    "component_match",
+    "cross_validate_n_components",
+    "decoding",
     "depth_profile",
     "dimensionality",
     "extract",
+    "infer_profiles",
+    "infer_weights",
     "layer_map",
     "level_sweep",
     "load_brain",
     "load_model",
+    "load_nh2015_maps",
     "load_responses",
     "load_stimuli",
     "make_responses",
+    "match_components",
     "quilt_conditions",
     "quilt_sweep",
     "readout",
+    "reliability",
     "response_ratio",
     "rsa",
     "run_recipe",
+    "save_brain",
     "save_responses",
     "segregation",
+    "select_reliable",
     "selective_profile",
     "selective_ratio",
     "similarity",
+    "simulate_cortex",
+    "tag_agreement",
     "unit_table",
     "variance_partition",
     "voxel_encoding",
+    "witness_agreement",
 ]
 
 

@@ -2,15 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from brainalign.brain.data import BrainData
 from brainalign.errors import BrainError
 from brainalign.registry import Registry
 
+if TYPE_CHECKING:
+    from brainalign.brain.component_count import cross_validate_n_components
+    from brainalign.brain.cortex import simulate_cortex
+    from brainalign.brain.decomposition import VoxelDecomposition, infer_profiles, infer_weights
+    from brainalign.brain.matching import match_components
+    from brainalign.brain.nh2015_maps import load_nh2015_maps
+    from brainalign.brain.reliability import select_reliable
+    from brainalign.brain.table import save_brain
+
 BRAINS = Registry("brain data set", "brainalign.brains", BrainError)
 
-__all__ = ["BRAINS", "BrainData", "load_brain"]
+#: Imported when asked for: some need scipy.stats.
+_WHERE = {
+    "VoxelDecomposition": "decomposition",
+    "cross_validate_n_components": "component_count",
+    "infer_profiles": "decomposition",
+    "infer_weights": "decomposition",
+    "load_nh2015_maps": "nh2015_maps",
+    "match_components": "matching",
+    "save_brain": "table",
+    "select_reliable": "reliability",
+    "simulate_cortex": "cortex",
+}
+
+__all__ = [
+    "BRAINS",
+    "BrainData",
+    "VoxelDecomposition",
+    "cross_validate_n_components",
+    "infer_profiles",
+    "infer_weights",
+    "load_brain",
+    "load_nh2015_maps",
+    "match_components",
+    "save_brain",
+    "select_reliable",
+    "simulate_cortex",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'brainalign.brain' has no attribute {name!r}")
+    return getattr(import_module(f"brainalign.brain.{_WHERE[name]}"), name)
 
 
 def load_brain(name: str, **options: Any) -> BrainData:

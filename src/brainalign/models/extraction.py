@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from brainalign.models._arrays import DiskStore, LayerArray, MemoryStore, Shapes
 from brainalign.models._listener import Listener, Sound, read_ahead, read_sound
 from brainalign.models.base import AudioModel
 from brainalign.models.cache import entry_identity, open_entry
+from brainalign.models.descriptions import TableModel
 from brainalign.models.layers import select_layers
 from brainalign.models.pooling import parse_pooling
 from brainalign.responses import DIMS, Responses, check_responses, with_columns
@@ -38,7 +39,7 @@ ROUNDING = 0.01
 
 
 def extract(
-    model: AudioModel,
+    model: AudioModel | TableModel,
     stimuli: StimulusSet,
     *,
     layers: Sequence[str] | str | None = None,
@@ -56,8 +57,9 @@ def extract(
 
     Parameters
     ----------
-    model : AudioModel
-        What listens.
+    model : AudioModel or TableModel
+        What listens; or what reads the table of the set instead, which makes `pooling`, `batch_size`, `device` and
+        `cache` idle.
     stimuli : StimulusSet
         What is played; each sound is resampled to the model's rate.
     layers : sequence of str, or str, optional
@@ -103,6 +105,8 @@ def extract(
     --------
     extract_layers : The same, layer by layer, with memory that does not grow with the number of sounds.
     """
+    if isinstance(model, TableModel):
+        return _described(model, stimuli, layers, pooling)
     listener = _listener(model, layers, pooling, batch_size, device)
     with ExitStack() as stack:
         arrays = None if cache is None else _cached(stack, listener, stimuli, Path(cache))
@@ -116,7 +120,7 @@ def extract(
 
 
 def extract_layers(
-    model: AudioModel,
+    model: AudioModel | TableModel,
     stimuli: StimulusSet,
     *,
     layers: Sequence[str] | str | None = None,
@@ -145,6 +149,9 @@ def extract_layers(
     BrainalignError
         As :func:`extract` does, when the first layer is asked for.
     """
+    if isinstance(model, TableModel):
+        yield _described(model, stimuli, layers, pooling)
+        return
     listener = _listener(model, layers, pooling, batch_size, device)
     with ExitStack() as stack:
         with ExitStack() as writing:
@@ -159,6 +166,13 @@ def extract_layers(
         for layer, array in arrays.items():
             values = np.array(array.read()) if temporary else array.read()
             yield _responses(flat(values), listener, stimuli, {layer: store.shapes[layer]})
+
+
+def _described(model: TableModel, stimuli: StimulusSet, layers: Sequence[str] | str | None, pooling: str) -> Responses:
+    """Let a model read the table; its one layer has no time, so every pooling keeps it as it is."""
+    select_layers(cast("AudioModel", model), layers)
+    parse_pooling(pooling)
+    return model.describe(stimuli)
 
 
 def _listener(

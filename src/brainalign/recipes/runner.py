@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, replace
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from brainalign.recipes.schema import (
     MeasurePart,
     ModelPart,
     Recipe,
+    ReconstructionPart,
     StimuliPart,
     find_recipe,
     read_recipe,
@@ -30,6 +33,8 @@ from brainalign.stimuli.manipulations import manipulate
 
 if TYPE_CHECKING:
     from brainalign.models.base import AudioModel
+    from brainalign.reconstruction.examples import Example
+    from brainalign.reconstruction.steps import Reconstruction
 
 
 @dataclass(frozen=True)
@@ -45,9 +50,11 @@ class Run:
     brains : tuple of BrainData
         What the models were compared with: responses to these sounds; under their labels where the recipe has any.
     results : list of Result
-        One per measure and model, and per measure of the brain itself.
+        One per measure and model, and per measure of the brain itself; a reconstruction last.
     provenance : dict
         What determines the numbers, ready for JSON.
+    examples : list of Example
+        Reconstructed music, and what was heard.
     """
 
     recipe: Recipe
@@ -55,12 +62,19 @@ class Run:
     brains: tuple[BrainData, ...]
     results: list[Result]
     provenance: dict[str, Any]
+    examples: list[Example] = field(default_factory=list)
 
 
 def compute_recipe(
-    recipe: str | Path, *, seed: int | None = None, jobs: int = 1, cache: Path | None = None, progress: bool = False
+    recipe: str | Path,
+    *,
+    seed: int | None = None,
+    jobs: int = 1,
+    cache: Path | None = None,
+    sounds: Path | None = None,
+    progress: bool = False,
 ) -> Run:
-    """Compute what a recipe asks for; nothing is written.
+    """Compute what a recipe asks for; no results are written.
 
     Parameters
     ----------
@@ -72,6 +86,8 @@ def compute_recipe(
         Processes that compute measures side by side.
     cache : Path, optional
         Folder in which activations are kept, so that a killed run goes on where it stopped and no sound is heard twice.
+    sounds : Path, optional
+        Folder for music that a reconstruction generates.
     progress : bool
         Show progress bars.
 
@@ -91,7 +107,10 @@ def compute_recipe(
         plan = plan.with_seed(seed)
     stimuli = _load_stimuli(plan.stimuli, path.parent)
     selection = None if plan.selection is None else _load_stimuli(plan.selection, path.parent)
-    brains = tuple(_match_stimuli(_load_brain(part, path.parent), stimuli) for part in plan.brain)
+    brains = tuple(_load_brain(part, path.parent) for part in plan.brain)
+    if plan.stimuli.in_brain:
+        stimuli, brains = _leave_out(stimuli, brains)
+    brains = tuple(_match_stimuli(brain, stimuli) for brain in brains)
     _check_categories(plan, stimuli)
     models = _load_models(plan, path.parent)
     record = provenance(
@@ -113,7 +132,64 @@ def compute_recipe(
         for result in results:
             for name in sorted(set(result.table["brain"]) - {""}):
                 result.warnings.append(f"the models heard manipulated sounds; {name} are responses to the originals")
-    return Run(plan, stimuli, brains, results, record)
+    if plan.reconstruction is None:
+        return Run(plan, stimuli, brains, results, record)
+    made = _reconstruct(plan, plan.reconstruction, path.parent, heard, results, stimuli, cache, sounds, progress)
+    return Run(plan, stimuli, brains, [*results, made.result], record, made.examples)
+
+
+def _reconstruct(
+    plan: Recipe,
+    part: ReconstructionPart,
+    folder: Path,
+    heard: list[_Heard],
+    results: list[Result],
+    stimuli: StimulusSet,
+    cache: Path | None,
+    sounds: Path | None,
+    progress: bool,
+) -> Reconstruction:
+    from brainalign.models import load_model
+    from brainalign.reconstruction.generator import load_generator
+    from brainalign.reconstruction.steps import Wanted, reconstruct
+
+    by_name = {own.name: own for own in heard}
+    own = by_name[part.model]
+    decoded = [r for r in results if r.measure == part.measure and (r.table["model"] == own.model.name).any()]
+    wanted = Wanted(
+        layer=part.layer,
+        library=None if part.library is None else _load_stimuli(StimuliPart(set=part.library), folder),
+        centre=part.centre,
+        generator=None if part.generator is None else load_generator(part.generator, **part.generator_options),
+        text=None if part.text_model is None else by_name[part.text_model].responses,
+        tagger=None if part.tagger is None else load_model(part.tagger, folder=folder),
+        n_samples=part.n_samples,
+        duration_s=part.duration_s,
+        stands_for=part.stands_for,
+        seed=plan.seed,
+    )
+    assert own.responses is not None  # only responses to the selection may be missing
+    with ExitStack() as stack:
+        made = sounds or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="brainalign-")))
+        return reconstruct(
+            decoded, own.model, own.responses, stimuli, wanted, folder=made, cache=cache, progress=progress
+        )
+
+
+def _leave_out(stimuli: StimulusSet, brains: tuple[BrainData, ...]) -> tuple[StimulusSet, tuple[BrainData, ...]]:
+    """Take the sounds to which all brain data have responses, and let the brain data say how many that leaves out."""
+    known = [set(brain.responses["stimulus"].values.astype(str).tolist()) for brain in brains]
+    kept = [i for i in stimuli.ids if all(i in k for k in known)]
+    if not kept:
+        raise StimulusError(
+            f"the brain data have a response to none of the {len(stimuli)} sounds of {stimuli.name} "
+            f"({name_some(stimuli.ids, 2)}); they have {name_some(sorted(known[0]), 2)}"
+        )
+    n_out = len(stimuli) - len(kept)
+    if n_out == 0:
+        return stimuli, brains
+    text = f"{n_out} of the {len(stimuli)} sounds of {stimuli.name} have no response and are left out, as in_brain asks"
+    return stimuli.select(kept), tuple(replace(b, warnings=(*b.warnings, text)) for b in brains)
 
 
 def _load_stimuli(part: StimuliPart, folder: Path) -> StimulusSet:

@@ -8,7 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    create_model,
+)
 
 from brainalign._files import shipped
 from brainalign.brain import BRAINS
@@ -35,12 +44,17 @@ class ManipulationPart(BaseModel):
 
 
 class StimuliPart(_Part):
-    """Which sounds: a known set or a folder, whole or a subset asked for by name; as they are, or manipulated."""
+    """Which sounds: a known set or a folder, whole or a subset asked for by name; as they are, or manipulated.
+
+    `in_brain` leaves out sounds (after manipulation) to which some of the brain data have no response, and says how
+    many.
+    """
 
     set: str
     ids: list[str] | None = None
     categories: list[str] | None = None
     manipulate: list[ManipulationPart] = []
+    in_brain: bool = False
 
 
 class ModelPart(_Part):
@@ -89,6 +103,27 @@ class MeasurePart(BaseModel):
         return dict(self.model_extra or {})
 
 
+class ReconstructionPart(_Part):
+    """Music from decoded embeddings: retrieved from a library, generated, and compared with what was heard.
+
+    `model`, `layer` and `measure` (its label, if it has one) say which decoded embedding; the model must be one of the
+    recipe's. See :func:`~brainalign.reconstruction.steps.reconstruct` for the rest.
+    """
+
+    model: str
+    layer: str | None = None
+    measure: str = "decoding"
+    library: str | None = None
+    centre: bool = True
+    tagger: str | None = None
+    generator: str | None = None
+    generator_options: dict[str, Any] = {}
+    text_model: str | None = None
+    n_samples: PositiveInt = 1
+    duration_s: PositiveFloat = 15.0
+    stands_for: str | None = None
+
+
 class Recipe(_Part):
     """A whole analysis; `selection` are other sounds, which select units or fit a read-out.
 
@@ -103,6 +138,7 @@ class Recipe(_Part):
     models: list[ModelPart] = Field(min_length=1)
     brain: Annotated[list[BrainPart], BeforeValidator(lambda part: [part] if isinstance(part, dict) else part)] = []
     measures: list[MeasurePart] = Field(min_length=1)
+    reconstruction: ReconstructionPart | None = None
 
     def with_seed(self, seed: int) -> Recipe:
         """Return the recipe with this seed for all random draws, also where a measure had its own.
@@ -240,8 +276,30 @@ def _check_names(recipe: Recipe, folder: Path) -> None:
         check_options(function, measure.options, where)
         if not recipe.brain and "brain" in inspect.signature(function).parameters:
             raise RecipeError(f"{where} compares with a brain, but the recipe has no [brain]")
+    if recipe.stimuli.in_brain and not recipe.brain:
+        raise RecipeError("stimuli.in_brain asks for the sounds of the brain data, but the recipe has no [brain]")
+    if recipe.reconstruction is not None:
+        _check_reconstruction(recipe, recipe.reconstruction, folder)
     if recipe.selection and not any("selection" in _parameters(measure) for measure in recipe.measures):
         raise RecipeError("selection: no measure of this recipe selects or fits by other sounds; leave this part out")
+
+
+def _check_reconstruction(recipe: Recipe, part: ReconstructionPart, folder: Path) -> None:
+    names = [model.name for model in recipe.models]
+    for key, value in (("model", part.model), ("text_model", part.text_model)):
+        if value is not None and value not in names:
+            raise RecipeError(f"reconstruction.{key}: the recipe has no model {value!r}; {did_you_mean(value, names)}")
+    labels = [m.label or m.name for m in recipe.measures if m.name == "decoding"]
+    if part.measure not in labels:
+        raise RecipeError(f"reconstruction.measure: no measure decoding called {part.measure!r} in the recipe")
+    if part.library is None and part.generator is None:
+        raise RecipeError("reconstruction: give a library to retrieve from, a generator, or both")
+    if part.library is not None and part.library not in STIMULI.names() and not (folder / part.library).is_dir():
+        hint = did_you_mean(part.library, STIMULI.names())
+        raise RecipeError(f"reconstruction.library: no known set and no folder {part.library!r}; {hint}")
+    if part.tagger is not None and part.tagger.split(":")[0] not in MODELS.names():
+        hint = did_you_mean(part.tagger, MODELS.names())
+        raise RecipeError(f"reconstruction.tagger: no model named {part.tagger!r}; {hint}")
 
 
 def _parameters(measure: MeasurePart) -> set[str]:
@@ -295,7 +353,12 @@ def _first_error(why: ValidationError, schema: type[BaseModel]) -> str:
 
 def _keys_beside(schema: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
     """Return the keys that are known where an unknown one stands."""
-    parts: dict[str, type[BaseModel]] = {"stimuli": StimuliPart, "selection": StimuliPart, "models": ModelPart}
+    parts: dict[str, type[BaseModel]] = {
+        "stimuli": StimuliPart,
+        "selection": StimuliPart,
+        "models": ModelPart,
+        "reconstruction": ReconstructionPart,
+    }
     if len(place) > 1 and place[0] in parts:
         schema = parts[str(place[0])]
     return list(schema.model_fields)

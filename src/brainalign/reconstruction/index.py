@@ -64,7 +64,9 @@ class MusicIndex:
         n, width = self.embeddings.shape
         return f"<MusicIndex {self.folder.name}: {n} tracks x {width}, {self.record['model']} {self.record['layer']}>"
 
-    def search(self, queries: ArrayLike, k: int = 1) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+    def search(
+        self, queries: ArrayLike, k: int = 1, *, centre: ArrayLike | None = None
+    ) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
         """Find the tracks that are nearest by cosine similarity.
 
         Parameters
@@ -73,6 +75,9 @@ class MusicIndex:
             Embeddings of the model of the index; of any length, not zero.
         k : int
             How many neighbours.
+        centre : array-like, shape (n_dimensions,), optional
+            What is taken away from queries and tracks (of length 1) before cosines are computed, for instance the mean
+            of other clips: embeddings that are far from the origin all have nearly the same direction.
 
         Returns
         -------
@@ -89,10 +94,18 @@ class MusicIndex:
         wanted = self._unit_rows(queries)
         if not 1 <= k <= len(self):
             raise ReconstructionError(f"k is {k}; the index {self.folder.name} holds {len(self)} tracks")
+        middle = None if centre is None else np.asarray(centre, dtype=np.float64)
+        if middle is not None:
+            wanted = self._unit_rows(wanted - middle)
         best = np.full((len(wanted), 0), 0, np.intp)
         similarities = np.empty((len(wanted), 0), np.float32)
         for start in range(0, len(self), ROWS_AT_ONCE):
-            block = wanted @ self.embeddings[start : start + ROWS_AT_ONCE].T
+            tracks = self.embeddings[start : start + ROWS_AT_ONCE]
+            block = wanted @ tracks.T
+            if middle is not None:
+                # Of a track t of length 1: |t - c|^2 = 1 - 2 tc + |c|^2.
+                lengths = np.sqrt(np.maximum(1 - 2 * (tracks @ middle.astype(np.float32)) + middle @ middle, 1e-12))
+                block = ((block - (wanted @ middle)[:, None]) / lengths).astype(np.float32)
             rows = np.broadcast_to(np.arange(start, start + block.shape[1]), block.shape)
             best, similarities = _keep_best(
                 np.concatenate([best, rows], axis=1), np.concatenate([similarities, block], axis=1), k

@@ -12,6 +12,8 @@ import pandas as pd
 from brainalign.measures.quilt_sweep import REST, TARGETS
 from brainalign.measures.result import Result
 from brainalign.measures.selective import OTHER, SELECTED
+from brainalign.report.component_words import component_match_answer, witness_agreement_answer
+from brainalign.report.decoding_figures import decoding_answer, reliability_answer
 from brainalign.report.estimates import headline_rows
 from brainalign.report.words import Row, estimate, highest, join, number, present, records, score
 
@@ -287,4 +289,8 @@ SENTENCES: dict[str, Callable[[pd.DataFrame, Sequence[Result]], str]] = {
     "depth-profile": _depth_profile,
     "variance-partition": _variance_partition,
     "dimensionality": _dimensionality,
+    "component-match": component_match_answer,
+    "witness-agreement": witness_agreement_answer,
+    "decoding": decoding_answer,
+    "reliability": reliability_answer,
 }

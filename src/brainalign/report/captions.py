@@ -9,6 +9,8 @@ import pandas as pd
 from brainalign.measures.result import Result
 from brainalign.measures.selective import OTHER, SELECTED
 from brainalign.report.answers import target_names
+from brainalign.report.component_words import component_match_caption, witness_agreement_caption
+from brainalign.report.decoding_figures import decoding_caption, reliability_caption
 from brainalign.report.words import Row, estimate, highest, number, present, records, score
 
 #: Most rows that a caption lists.
@@ -53,6 +55,8 @@ def caption_together(measure: str, table: pd.DataFrame) -> str:
     str
         One or two sentences.
     """
+    if measure in _TOGETHER:
+        return _TOGETHER[measure](table)
     if measure == "ablation":
         rows = records(table[table["statistic"] == "mAP_difference"])
         listed = _listed(rows, "model", "ablated")
@@ -189,4 +193,10 @@ _CAPTIONS: dict[str, Callable[[str, Result], str]] = {
     "depth-profile": _depth_profile,
     "variance-partition": _variance_partition,
     "layer-map": _layer_map,
+    "component-match": component_match_caption,
+    "witness-agreement": witness_agreement_caption,
+}
+_TOGETHER: dict[str, Callable[[pd.DataFrame], str]] = {
+    "decoding": decoding_caption,
+    "reliability": reliability_caption,
 }

@@ -13,7 +13,13 @@ import pandas as pd
 
 from brainalign.errors import MeasureError, name_some
 from brainalign.measures.result import Result
-from brainalign.report import comparison_figures, quilt_figures, selectivity_figures
+from brainalign.report import (
+    comparison_figures,
+    component_figures,
+    decoding_figures,
+    quilt_figures,
+    selectivity_figures,
+)
 from brainalign.report._draw import style
 from brainalign.report.brain_figures import brain_map_figures, plot_brain_map, plot_unit_histograms
 from brainalign.report.estimates import (
@@ -68,11 +74,17 @@ def _plot_rsa(ax: Axes, table: pd.DataFrame) -> Axes:
 
 _MAIN: dict[str, Callable[..., Axes]] = {
     "component-encoding": _plot_encoding, "response-ratio": _plot_ratio, "rsa": _plot_rsa,
-    **comparison_figures.TOGETHER,
+    **comparison_figures.TOGETHER, **decoding_figures.TOGETHER,
 }  # fmt: skip
+#: Figures that hold all models, drawn from the rows of all results of a measure.
+TOGETHER: dict[str, Callable[..., Axes]] = {
+    **comparison_figures.TOGETHER, **selectivity_figures.TOGETHER, **decoding_figures.TOGETHER,
+}  # fmt: skip
+#: Measures whose figure tells brain data sets apart; all others are drawn for the first alone.
+OF_ALL_BRAINS = frozenset({"decoding"})
 #: Figures of one result that take more than its table.
 OF_RESULT: dict[str, Callable[[Axes, Result], Axes]] = {
-    **selectivity_figures.MAIN, **comparison_figures.MAIN, **quilt_figures.MAIN,
+    **selectivity_figures.MAIN, **comparison_figures.MAIN, **component_figures.MAIN, **quilt_figures.MAIN,
 }  # fmt: skip
 
 

@@ -51,7 +51,8 @@ def run_recipe(
     Returns
     -------
     Path
-        The folder: ``results.csv``, ``report.html``, ``figures/``, ``arrays/``, ``provenance.json``.
+        The folder: ``results.csv``, ``report.html``, ``figures/``, ``arrays/``, ``provenance.json``, and ``generated/``
+        if music was.
 
     Raises
     ------
@@ -61,11 +62,13 @@ def run_recipe(
     out = Path(out)
     out = out.resolve() if out.is_symlink() else out
     _check_out(out, overwrite)
-    run = compute_recipe(recipe, seed=seed, jobs=jobs, cache=cache, progress=progress)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-        written = Path(temporary) / out.name
+        sounds, written = Path(temporary) / "sounds", Path(temporary) / out.name
+        run = compute_recipe(recipe, seed=seed, jobs=jobs, cache=cache, sounds=sounds, progress=progress)
         _write(written, run)
+        if (sounds / "generated").is_dir():
+            (sounds / "generated").replace(written / "generated")
         _put_in_place(written, out, overwrite, Path(temporary) / "replaced")
     return out
 

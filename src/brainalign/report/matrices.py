@@ -37,16 +37,15 @@ def plot_rdm(ax: Axes, rdm: xr.DataArray, category: pd.Series, *, rank: bool = F
     matplotlib Axes
         `ax`, with one image. Categories are in the order of :func:`brainalign.report.colours.category_order`.
     """
-    ids = [str(s) for s in rdm["stimulus"].values]
-    _, category = by_id(pd.Series(0.0, index=ids), category)
+    order = rdm_order(rdm, category)
+    matrix = rdm.sel(stimulus=order, stimulus_2=order).to_numpy().astype(float)
+    category = category.set_axis(category.index.map(str)).astype(str).loc[order]
     kinds = category_order(category)
-    order = category.map(kinds.index).sort_values(kind="stable")
-    matrix = rdm.sel(stimulus=order.index.to_numpy(), stimulus_2=order.index.to_numpy()).to_numpy().astype(float)
     if rank:
         matrix = rank_pairs(matrix)
     # Up to this size every cell is kept; a larger matrix is averaged down to the resolution of the figure.
     ax.imshow(matrix, cmap="viridis", interpolation="none" if len(matrix) <= 256 else "antialiased")
-    ends = np.cumsum([int((order == k).sum()) for k in range(len(kinds))])
+    ends = np.cumsum([int((category == k).sum()) for k in kinds])
     for end in ends[:-1]:
         ax.axhline(end - 0.5, color="white", lw=0.5)
         ax.axvline(end - 0.5, color="white", lw=0.5)
@@ -65,6 +64,32 @@ def plot_rdm(ax: Axes, rdm: xr.DataArray, category: pd.Series, *, rank: bool = F
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return ax
+
+
+def rdm_order(rdm: xr.DataArray, category: pd.Series) -> list[str]:
+    """Return the stimulus ids of an RDM in the order of its rows as drawn.
+
+    Parameters
+    ----------
+    rdm : DataArray
+        With the coordinate ``stimulus``.
+    category : Series
+        Category of each sound, indexed by stimulus id.
+
+    Returns
+    -------
+    list of str
+        By category, within categories in the order of the RDM.
+
+    Raises
+    ------
+    MeasureError
+        If a sound has no category.
+    """
+    ids = [str(s) for s in rdm["stimulus"].values]
+    _, category = by_id(pd.Series(0.0, index=ids), category)
+    kinds = category_order(category)
+    return [str(i) for i in category.map(kinds.index).sort_values(kind="stable").index]
 
 
 def _spread(at: np.ndarray[Any, Any], gap: float) -> np.ndarray[Any, Any]:

@@ -19,11 +19,14 @@ import pandas as pd
 from brainalign._files import write_then_rename
 from brainalign.brain.data import BrainData
 from brainalign.measures.result import Result
+from brainalign.reconstruction.examples import Example
 from brainalign.report import panels, words
 from brainalign.report._draw import style
 from brainalign.report.brain_surface_page import brain_section, viewer_script
 from brainalign.report.colours import model_styles
+from brainalign.report.figures import OF_ALL_BRAINS
 from brainalign.report.headline import Headline, headline
+from brainalign.report.listening import listen_section, listening_script, reconstruction_section
 from brainalign.stimuli.sets import StimulusSet
 
 #: Most rows of a table in the page; a run over voxels has many times more.
@@ -51,6 +54,10 @@ class ReportContent:
     baselines : sequence of str, optional
         Models that are acoustic baselines; if not given, those whose names say so
         (:data:`brainalign.report.headline.ACOUSTIC_BASELINES`).
+    audio : bool
+        Whether the page brings the sounds along.
+    examples : sequence of Example
+        Sounds of a reconstruction; they need `audio`.
     """
 
     title: str
@@ -60,6 +67,8 @@ class ReportContent:
     results: list[Result]
     provenance: dict[str, Any]
     baselines: Sequence[str] | None = None
+    audio: bool = True
+    examples: Sequence[Example] = ()
 
     @property
     def brain(self) -> BrainData | None:
@@ -106,7 +115,8 @@ def write_report(content: ReportContent, path: Path, *, figures_folder: Path | N
 def _of_first_brain(content: ReportContent) -> ReportContent:
     """Leave out results about other brain data than the first: figures have one value for a layer and target."""
     others = {brain.name for brain in content.brains[1:]}
-    return replace(content, results=[r for r in content.results if not others & set(r.table["brain"])])
+    drawn = [r for r in content.results if r.measure in OF_ALL_BRAINS or not others & set(r.table["brain"])]
+    return replace(content, results=drawn)
 
 
 def _context(content: ReportContent, gallery: panels.Gallery) -> dict[str, Any]:
@@ -129,6 +139,9 @@ def _context(content: ReportContent, gallery: panels.Gallery) -> dict[str, Any]:
         "others": panels.others(gallery),
         "on_brain": brain_section(gallery),
         "viewer_script": viewer_script(),
+        "listening": listen_section(content.stimuli) if content.audio else None,
+        "reconstructions": reconstruction_section(content.examples) if content.audio and content.examples else None,
+        "listening_script": listening_script() if content.audio else "",
         "tables": [_table(m, content.results) for m in dict.fromkeys(r.measure for r in content.results)],
         "methods": words.methods(content.results),
         "categories": content.stimuli.table["category"].value_counts(sort=False).items(),

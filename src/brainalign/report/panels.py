@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +17,13 @@ from markupsafe import Markup
 
 from brainalign.measures.encoding import CHOSEN
 from brainalign.measures.result import Result
-from brainalign.report import comparison_figures, figures, selectivity_figures
+from brainalign.report import figures
 from brainalign.report._draw import new_figure, series
 from brainalign.report.captions import caption, caption_together
 from brainalign.report.colours import ModelStyle
 from brainalign.report.estimates import headline_rows
 from brainalign.report.headline import Headline
+from brainalign.report.matrices import rdm_order
 from brainalign.report.profiles import category_means, sorted_ids
 from brainalign.report.response_profiles import category_table, plot_category_grid
 from brainalign.report.svg import Drawing
@@ -37,17 +39,21 @@ MAX_RATIOS, MAX_TARGETS = 60, 12
 #: Most models below each other in the figure of category means.
 MAX_MEANS = 4
 #: Figures that need more height than others, in inches.
-_HEIGHTS = {"segregation": 5.5, "layer-map": 7.0}
+_HEIGHTS = {"segregation": 5.5, "layer-map": 7.0, "component-match": 7.0, "witness-agreement": 5.0}
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure as the template takes it: its files are pairs of kind and relative address."""
+    """A figure as the template takes it.
+
+    Its files are pairs of kind and relative address. Of square matrices over sounds, `sounds` lists the rows (JSON).
+    """
 
     label: str
     svg: Markup
     caption: str
     files: list[tuple[str, str]]
+    sounds: str = ""
 
 
 @dataclass
@@ -78,8 +84,9 @@ class Gallery:
         return self.content.stimuli.table["category"]
 
     def add(
-        self, name: str, figure: Figure, data: pd.DataFrame, caption: str, *, label: str = "", alt: str = ""
-    ) -> Shown:
+        self, name: str, figure: Figure, data: pd.DataFrame, caption: str,
+        *, label: str = "", alt: str = "", rows: Sequence[str] = (),
+    ) -> Shown:  # fmt: skip
         """Take a figure in; its files are linked from the page if they lie below it."""
         name = self._unique(name)
         home = self.page.parent.resolve()
@@ -90,7 +97,8 @@ class Gallery:
             for path in written
             if path.resolve().is_relative_to(home)
         ]
-        return Shown(label, Markup(drawing.inline(name, alt or caption)), caption, links)
+        sounds = json.dumps(list(rows)) if rows else ""
+        return Shown(label, Markup(drawing.inline(name, alt or caption)), caption, links, sounds)
 
     def _unique(self, name: str) -> str:
         """Make a name safe as a file name and an id, and different from those before it."""
@@ -329,7 +337,10 @@ def matrices(gallery: Gallery) -> list[Shown]:
                 f"{_values(records(rows), 'layer')}."
             )
             label = _model(result)
-            shown.append(gallery.add(f"rdms-{label}", figure, _pairs(brain, rdms), caption, label=label))
+            order = rdm_order(brain, gallery.category)
+            order = order if order == rdm_order(rdms, gallery.category) else []
+            data = _pairs(brain, rdms)
+            shown.append(gallery.add(f"rdms-{label}", figure, data, caption, label=label, rows=order))
     return shown
 
 
@@ -347,14 +358,15 @@ def others(gallery: Gallery) -> dict[str, list[Shown]]:
         By measure, labelled by model.
     """
     shown: dict[str, list[Shown]] = {}
-    for measure, draw in {**comparison_figures.TOGETHER, **selectivity_figures.TOGETHER}.items():
+    for measure, draw in figures.TOGETHER.items():
         tables = [r.table for r in gallery.content.results if r.measure == measure]
         # Where each model has a figure too, one model needs no second one.
         if len(tables) > (measure in figures.OF_RESULT):
             figure, table = new_figure(11, 3.2), pd.concat(tables, ignore_index=True)
             draw(figure.subplots(), table, gallery.styles)
             text = caption_together(measure, table)
-            shown[measure] = [gallery.add(measure, figure, table, text, label="all models")]
+            label = "all models" if any(table["model"]) else "brain"
+            shown[measure] = [gallery.add(measure, figure, table, text, label=label)]
     for result in sorted(gallery.content.results, key=lambda r: not _model(r)):
         if result.measure in figures.OF_RESULT:
             figure = new_figure(11, _HEIGHTS.get(result.measure, 4))

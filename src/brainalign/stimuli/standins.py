@@ -162,7 +162,7 @@ def _library_table(pieces: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cut(tracks: list[pd.DataFrame], n_clips: int) -> list[dict[str, str]]:
-    """Share the pieces of tracks among clips: one clip for each track, the next for that with the most pieces a clip."""
+    """Share the pieces of tracks among clips: one clip a track, the next where there are most pieces."""
     tracks = tracks[:n_clips]
     counts = np.ones(len(tracks), dtype=int)
     n_pieces = np.array([len(track) for track in tracks])

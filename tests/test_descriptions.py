@@ -1,0 +1,220 @@
+"""Embeddings that are read and not heard: one-hot columns, captions of clips, and windows that share them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+
+from brainalign import extract, load_model
+from brainalign.errors import ModelError
+from brainalign.models import MODELS
+from brainalign.models.captions import load_captions, read_captions
+from brainalign.models.descriptions import TableModel, load_one_hot
+from brainalign.models.extraction import extract_layers
+from brainalign.models.logmel import load_logmel
+from brainalign.stimuli.sets import Manifest, StimulusSet
+from brainalign.stimuli.windows import windowed
+
+GENRES = ["jazz", "blues", "jazz", "disco", "blues", "rock"]
+CLIPS = ["jazz.00001", "blues.00002", "jazz.00003", "disco.00011", "blues.00005", "rock.00006"]
+SPLIT = ["train", "train", "test", "train", "train", "test"]
+WORDS = {
+    "jazz.00001": "a slow saxophone in a smoky bar",
+    "blues.00002": "guitar and a sad voice",
+    "jazz.00003": "the piano swings, a saxophone answers",
+    "disco.00011": "strings, a steady drum and a happy voice",
+    "blues.00005": "slow guitar; somebody complains",
+    "rock.00006": "loud guitar and a drum",
+}
+
+
+def no_sound(stimulus_id: str) -> Any:
+    raise AssertionError(f"{stimulus_id} was played")
+
+
+@pytest.fixture
+def clips() -> StimulusSet:
+    table = pd.DataFrame(
+        {"file": [f"{c}.wav" for c in CLIPS], "category": GENRES, "split": SPLIT, "tempo": [90, 60, 120, 120, 60, 140]},
+        index=pd.Index(CLIPS, name="stimulus_id"),
+    )
+    return StimulusSet(Manifest(name="clips", version="1", citation="x", licence="CC0"), table, no_sound)
+
+
+def write(path: Path, rows: list[tuple[str, str]], columns: tuple[str, str] = ("ID", "DescEN")) -> Path:
+    pd.DataFrame(rows, columns=list(columns)).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    return write(tmp_path / "captions.csv", [(f"{clip}_15s", text) for clip, text in reversed(WORDS.items())])
+
+
+class TestOneHot:
+    def test_units_are_values(self, clips: StimulusSet) -> None:
+        responses = extract(load_one_hot(), clips)
+        expected = pd.get_dummies(pd.Series(GENRES)).astype(float)  # columns sorted, as the units are
+        np.testing.assert_array_equal(responses.values, expected.to_numpy())
+        assert responses["unit"].values.tolist() == [f"category:{g}" for g in expected.columns]
+        assert responses["stimulus"].values.tolist() == CLIPS
+        assert set(responses["layer"].values) == {"category"}
+        assert responses["split"].values.tolist() == SPLIT
+        assert responses.attrs["source"] == "one-hot:category"
+
+    def test_numbers_are_values_too(self, clips: StimulusSet) -> None:
+        responses = extract(load_one_hot("tempo"), clips)
+        assert responses["unit"].values.tolist() == ["tempo:120", "tempo:140", "tempo:60", "tempo:90"]
+        np.testing.assert_array_equal(responses.sum("unit"), np.ones(6))
+
+    def test_windows_have_what_their_clip_has(self, clips: StimulusSet) -> None:
+        windows = windowed(clips, 10.0)
+        of_windows, of_clips = extract(load_one_hot(), windows), extract(load_one_hot(), clips)
+        np.testing.assert_array_equal(of_windows.values, of_clips.values.repeat(4, axis=0))
+        assert of_windows["stimulus"].values.tolist() == windows.ids
+
+    def test_alike_from_outside(self, clips: StimulusSet) -> None:
+        model = load_one_hot()
+        assert isinstance(model, TableModel)
+        assert not isinstance(load_logmel(), TableModel)
+        (layer,) = extract_layers(model, clips, layers="categ*", pooling="mean-sd")
+        np.testing.assert_array_equal(layer.values, extract(model, clips).values)
+        json.dumps(dict(model.record))
+        with pytest.raises(ModelError, match="no layer 'conv1'"):
+            extract(model, clips, layers=["conv1"])
+        with pytest.raises(ModelError, match="no pooling 'means'"):
+            extract(model, clips, pooling="means")
+
+    def test_bad_tables(self, clips: StimulusSet) -> None:
+        with pytest.raises(ModelError, match=r"clips has no column 'categry'; did you mean 'category'\?"):
+            extract(load_one_hot("categry"), clips)
+        clips.table.loc["disco.00011", "category"] = " "
+        with pytest.raises(ModelError, match=r"has no entry for disco\.00011$"):
+            extract(load_one_hot(), clips)
+        with pytest.raises(ModelError, match="all 2 stimuli of clips have the category 'jazz'"):
+            extract(load_one_hot(), clips.select(["jazz.00001", "jazz.00003"]))
+
+
+class TestCaptions:
+    def test_words_of_training_clips_only(self, clips: StimulusSet, table: Path) -> None:
+        train = [WORDS[c] for c, s in zip(CLIPS, SPLIT, strict=True) if s == "train"]
+        for name, judge in (("tfidf", TfidfVectorizer()), ("bag-of-words", CountVectorizer())):
+            expected = judge.fit(train).transform([WORDS[c] for c in CLIPS]).toarray()
+            responses = extract(load_captions(f"{table}?text={name}"), clips)
+            np.testing.assert_allclose(responses.values, expected, rtol=1e-6)
+            assert responses["unit"].values.tolist() == [f"text:{w}" for w in judge.get_feature_names_out()]
+        assert "text:saxophone" in responses["unit"].values
+        assert "text:piano" not in responses["unit"].values  # in a test caption only
+
+    def test_all_words_without_a_split(self, clips: StimulusSet, table: Path) -> None:
+        del clips.table["split"]
+        responses = extract(load_captions(f"{table}?text=tfidf"), clips)
+        expected = TfidfVectorizer().fit_transform([WORDS[c] for c in CLIPS]).toarray()
+        np.testing.assert_allclose(responses.values, expected, rtol=1e-6)
+
+    def test_several_captions_are_averaged_and_windows_share_them(self, clips: StimulusSet, tmp_path: Path) -> None:
+        rows = [(f"{c}_15s", t) for c, t in WORDS.items()]
+        table = write(tmp_path / "two.csv", [*rows, ("disco.00011_15s", "guitar and drum")])
+        responses = extract(load_captions(f"{table}?text=bag-of-words"), windowed(clips, 5.0))
+        assert responses.sizes["stimulus"] == 6 * 7
+        one = responses.sel(stimulus="disco.00011@03")
+        assert one.sel(unit="text:drum").item() == 1.0
+        assert one.sel(unit="text:guitar").item() == 0.5
+        assert (responses.values[21:28] == responses.values[21]).all()
+
+    def test_the_known_typo_is_mended_and_said(self, clips: StimulusSet, tmp_path: Path) -> None:
+        rows = [(f"{c}_15s", t) for c, t in WORDS.items()]
+        rows[3] = ("disco.000011_15s", rows[3][1])
+        table = write(tmp_path / "typo.csv", rows)
+        with pytest.warns(UserWarning, match=r"typo\.csv: 'disco\.000011' is read as 'disco\.00011'"):
+            model = load_captions(f"{table}?text=tfidf")
+        assert extract(model, clips).sel(stimulus="disco.00011", unit="text:drum").item() > 0
+
+    def test_other_ids_are_errors(self, clips: StimulusSet, tmp_path: Path) -> None:
+        rows = [(f"{c}_15s", t) for c, t in WORDS.items()]
+        unknown = write(tmp_path / "unknown.csv", [*rows, ("jazz.00099_15s", "a trumpet")])
+        with pytest.raises(ModelError, match=r"captions of 1 clips that clips does not have: jazz\.00099; mend"):
+            extract(load_captions(f"{unknown}?text=tfidf"), clips)
+        known = extract(load_captions(f"{unknown}?text=tfidf&others=ignore"), clips)
+        assert "text:trumpet" not in known["unit"].values
+        rows[0] = ("jazz.000001_15s", rows[0][1])
+        with pytest.raises(ModelError, match=r"no caption for 1 of 6 clips .*jazz\.00001; did you mean 'jazz\.000001'"):
+            extract(load_captions(f"{write(tmp_path / 'm.csv', rows)}?text=tfidf&others=ignore"), clips)
+
+    def test_a_caption_of_unknown_words(self, clips: StimulusSet, tmp_path: Path) -> None:
+        rows = [(c, "xylophone" if c == "rock.00006" else t) for c, t in WORDS.items()]
+        table = write(tmp_path / "own.csv", rows, ("stimulus_id", "caption"))
+        with pytest.raises(ModelError, match=r"no word of the captions of rock\.00006 is in captions of training"):
+            extract(load_captions(f"{table}?text=tfidf"), clips)
+
+    def test_bad_tables_and_names(self, tmp_path: Path, table: Path) -> None:
+        for variant in ("", f"{table}", f"{table}?text=word2vec", f"{table}?others=ignore"):
+            with pytest.raises(ModelError, match="must name a table and a text model"):
+                load_captions(variant)
+        with pytest.raises(ModelError, match="has no option 'txt'"):
+            load_captions(f"{table}?txt=tfidf")
+        with pytest.raises(ModelError, match="others can be 'ignore' only, found 'drop'"):
+            load_captions(f"{table}?text=tfidf&others=drop")
+        with pytest.raises(ModelError, match="no table of captions"):
+            load_captions(f"{tmp_path}/none.csv?text=tfidf")
+        with pytest.raises(ModelError, match="must have the columns 'ID' and 'DescEN' or 'stimulus_id' and 'caption'"):
+            read_captions(write(tmp_path / "c.csv", [("a", "b")], ("id", "text")))
+        with pytest.raises(ModelError, match="row 2: the caption of 'b' is empty"):
+            read_captions(write(tmp_path / "e.csv", [("a_15s", "x"), ("b_15s", " ")]))
+
+    def test_beside_the_recipe_and_called_as_asked_for(
+        self, clips: StimulusSet, table: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(MODELS._registered, "captions", load_captions)
+        model: Any = load_model("captions:captions.csv?text=tfidf", folder=table.parent)
+        assert extract(model, clips).attrs["source"] == "captions:captions.csv?text=tfidf"
+        assert model.record["captions"] == "captions.csv"
+        assert len(model.record["captions_sha256"]) == 64
+        with pytest.raises(ModelError, match="has no weights to replace"):
+            load_model("captions:captions.csv?text=tfidf@random:0", folder=table.parent)
+
+
+class TestClap:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        transformers = pytest.importorskip("transformers")
+        import torch
+        from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+        words = ["<s>", "<pad>", "</s>", "<unk>", *"abcdefghijklmnopqrstuvwxyz", "Ġ"]
+        roberta = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
+                   "vocab_size": 40, "max_position_embeddings": 64, "projection_dim": 12, "pad_token_id": 1,
+                   "bos_token_id": 0, "eos_token_id": 2}  # fmt: skip
+        swin = {"patch_embeds_hidden_size": 8, "depths": [1, 1], "num_attention_heads": [1, 2], "num_hidden_layers": 2,
+                "hidden_size": 16, "projection_dim": 12}  # fmt: skip
+        config = transformers.AutoConfig.for_model("clap", audio_config=swin, text_config=roberta, projection_dim=12)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            transformers.ClapModel(config).save_pretrained(tmp_path / "clap")
+        tokenizer = Tokenizer(models.BPE({w: i for i, w in enumerate(words)}, [], unk_token="<unk>"))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+        transformers.PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
+        ).save_pretrained(tmp_path / "clap")
+        return tmp_path / "clap"
+
+    def test_captions_go_where_clap_puts_texts(self, clips: StimulusSet, table: Path, folder: Path) -> None:
+        from brainalign.models.hf_text import clap_text_embeddings
+
+        model = load_captions(f"{table}?text=hf:{folder}")
+        assert model.record["text_weights"].keys() == {"model.safetensors"}
+        expected = clap_text_embeddings(str(folder), [WORDS[c] for c in CLIPS]).numpy()
+        np.testing.assert_allclose(extract(model, clips).values, expected, atol=1e-6)
+        np.testing.assert_allclose(np.linalg.norm(expected, axis=1), 1, rtol=1e-5)
+
+    def test_files_are_looked_for_before_anything_is_computed(self, table: Path) -> None:
+        pytest.importorskip("transformers")
+        with pytest.raises(ModelError, match="files of 'hf:lab/none' are not there"):
+            load_captions(f"{table}?text=hf:lab/none")

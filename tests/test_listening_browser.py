@@ -1,0 +1,242 @@
+"""Sounds play in a real browser: by button, by the marks of figures, by keyboard, in light and dark, without a network."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from test_listening import make_content, make_examples
+
+from brainalign.report.page import write_report
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on the path"),
+]
+CATEGORIES = ["Music", "Nature", "EngSpeech"] * 8
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as play:
+        launched = play.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+        )
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    content = make_content(tuple(CATEGORIES), rename="<b>odd</b> (one)", examples=make_examples())
+    write_report(content, path, figures_folder=None)
+    return path.as_uri()
+
+
+#: Every Audio object of the page is kept, so that a test can ask what plays and what has played.
+WATCH = """
+const Real = window.Audio;
+window.made = [];
+window.played = [];
+window.Audio = function (...given) {
+  const audio = new Real(...given);
+  audio.addEventListener("playing", () => window.played.push(audio.src));
+  window.made.push(audio);
+  return audio;
+};
+"""
+
+
+class Visit:
+    """A page that is open, and what went wrong in it."""
+
+    def __init__(self, page: Any, sources: dict[str, str]) -> None:
+        self.page, self.sources = page, sources
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        page.on("console", lambda said: self.complaints.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("pageerror", lambda why: self.complaints.append(str(why)))
+        page.on("request", lambda request: self.requests.append(request.url))
+
+    def wait_for(self, *stimuli: str) -> None:
+        """Wait until the last sounds that played are these, and the player's time goes on."""
+        wanted = [self.sources[s] for s in stimuli]
+        self.page.wait_for_function("wanted => played.slice(-wanted.length).join() === wanted.join()", arg=wanted)
+        self.page.wait_for_function("made[0].currentTime > 0")
+
+    def playing(self) -> int:
+        return int(self.page.locator(".sound button[aria-pressed=true]").count())
+
+
+@pytest.fixture(scope="module")
+def sources(browser: Any, address: str) -> dict[str, str]:
+    """Read what the page carries for each sound where its script does not run."""
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address)
+    found = {
+        one.get_attribute("data-sound"): one.locator("audio").get_attribute("src")
+        for one in page.locator("[data-sound]").all()
+    }
+    context.close()
+    return found
+
+
+@pytest.fixture(params=["light", "dark"])
+def visit(request: pytest.FixtureRequest, browser: Any, address: str, sources: dict[str, str]) -> Iterator[Visit]:
+    context = browser.new_context(color_scheme=request.param, viewport={"width": 1200, "height": 900})
+    context.add_init_script(WATCH)
+    opened = Visit(context.new_page(), sources)
+    opened.page.goto(address)
+    yield opened
+    assert opened.complaints == []
+    assert {url.partition(":")[0] for url in opened.requests} <= {"file", "data", "blob"}
+    context.close()
+
+
+def button(visit: Visit, stimulus: str) -> Any:
+    return visit.page.locator("#listen").get_by_role("button", name=stimulus, exact=True)
+
+
+def test_a_click_plays_and_another_stops(visit):
+    assert len(visit.sources) == len(CATEGORIES)
+    button(visit, "tone003").click()
+    visit.wait_for("tone003")
+    assert visit.page.evaluate("made[0].error") is None
+    assert visit.page.evaluate("made[0].duration") == pytest.approx(0.3, abs=0.1)
+
+
+def test_one_plays_at_a_time_and_the_end_is_seen(visit):
+    button(visit, "tone003").click()
+    button(visit, "tone004").click()
+    visit.wait_for("tone004")
+    assert visit.page.evaluate("made.length") == 1
+    visit.page.wait_for_function("made[0].ended")
+    visit.page.wait_for_function("!document.querySelector('[aria-pressed=true]')")
+
+
+def test_the_grid_is_one_stop_of_tab_and_arrows_go_on(visit):
+    stops = visit.page.locator("#listen button[tabindex='0']")
+    assert stops.count() == 1
+    first = stops.inner_text()
+    visit.page.locator("#listen button").first.focus()
+    visit.page.keyboard.press("ArrowRight")
+    second = visit.page.evaluate("document.activeElement.textContent")
+    assert second != first
+    visit.page.keyboard.press("Enter")
+    visit.wait_for(second)
+    visit.page.keyboard.press("End")
+    last = visit.page.evaluate("document.activeElement.textContent")
+    visit.page.keyboard.press(" ")
+    visit.wait_for(last)
+    visit.page.keyboard.press("Home")
+    assert visit.page.evaluate("document.activeElement.textContent") == first
+    visit.page.keyboard.press("ArrowDown")
+    group = "document.activeElement.closest('[role=group]').getAttribute('aria-labelledby')"
+    assert visit.page.evaluate(group) == "sounds-2"
+    visit.page.keyboard.press("ArrowUp")
+    assert visit.page.evaluate(group) == "sounds-1"
+    assert stops.count() == 1
+
+
+def test_escape_stops(visit):
+    visit.page.evaluate("made[0].loop = true")
+    button(visit, "tone005").click()
+    visit.wait_for("tone005")
+    assert visit.playing() == 1
+    visit.page.keyboard.press("Escape")
+    assert visit.playing() == 0
+    assert visit.page.evaluate("made[0].paused")
+
+
+LABELS = "document.querySelector('.canvas svg').marks.map((mark) => mark.text)"
+
+
+def test_a_bar_plays_its_sound_and_names_it_under_the_pointer(visit):
+    canvas = visit.page.locator(".canvas").first
+    labels = visit.page.evaluate(LABELS)
+    assert len(labels) == len(CATEGORIES)
+    visit.page.evaluate("document.querySelector('.canvas').scrollIntoView({block: 'center', behavior: 'instant'})")
+    for place in (0, 7, len(labels) - 1):
+        box = visit.page.evaluate(
+            """i => {
+                const bar = document.querySelector(".canvas svg").marks[i].mark.getBoundingClientRect();
+                return [bar.left + bar.width / 2, bar.bottom - 1];
+            }""",
+            place,
+        )
+        visit.page.mouse.move(*box)
+        assert visit.page.locator(".sound-tip").inner_text() == labels[place]
+        visit.page.mouse.click(*box)
+        visit.wait_for(labels[place].rpartition(" (")[0])
+    visit.page.mouse.move(1, 1)
+    assert not visit.page.locator(".sound-tip").is_visible()
+    assert canvas.get_attribute("role") == "group"
+
+
+def test_a_bar_by_keyboard(visit):
+    labels = visit.page.evaluate(LABELS)
+    visit.page.locator(".canvas").first.focus()
+    visit.page.keyboard.press("ArrowRight")
+    visit.page.keyboard.press("ArrowRight")
+    visit.page.keyboard.press("Enter")
+    assert visit.page.get_by_role("status").inner_text() == labels[2]
+    visit.wait_for(labels[2].rpartition(" (")[0])
+
+
+def test_a_cell_of_an_rdm_plays_both_sounds(visit):
+    canvas = visit.page.locator(".canvas[data-sounds]")
+    order = visit.page.evaluate("JSON.parse(document.querySelector('.canvas[data-sounds]').dataset.sounds)")
+    image = canvas.locator("image").first
+    image.scroll_into_view_if_needed()
+    box = image.bounding_box()
+    row, column = 3, 20
+    at = (box["x"] + (column + 0.5) * box["width"] / len(order), box["y"] + (row + 0.5) * box["height"] / len(order))
+    visit.page.mouse.move(*at)
+    assert visit.page.locator(".sound-tip").inner_text() == f"{order[row]} × {order[column]}"
+    visit.page.mouse.click(*at)
+    visit.wait_for(order[row], order[column])
+    visit.page.keyboard.press("Escape")
+    canvas.focus()
+    visit.page.keyboard.press("ArrowDown")
+    visit.page.keyboard.press("Enter")
+    visit.wait_for(order[row + 1], order[column])
+
+
+def test_reconstructions_play_and_their_table_sorts(visit):
+    section = visit.page.locator("#reconstructions")
+    section.get_by_role("button", name="clip1 noise sub-1 generated", exact=True).click()
+    visit.page.wait_for_function("played.length === 1 && made[0].currentTime > 0")
+    section.get_by_role("button", name="retrieved from real").click()
+    section.get_by_role("button", name="retrieved from real").click()
+    first = section.locator("tbody").first.locator("tr").first.locator("th")
+    assert first.inner_text() == "clip3"
+
+
+def test_without_script_each_sound_has_the_controls_of_the_browser(browser, address):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address)
+    audio = page.locator("#listen audio")
+    assert audio.count() == len(CATEGORIES)
+    assert all(one.is_visible() for one in audio.all())
+    assert page.locator("#listen button").count() == 0
+    context.close()
+
+
+def test_with_script_no_control_of_the_browser_is_left(visit):
+    assert visit.page.locator("audio").count() == 0
+    assert visit.page.locator("#listen button").count() == len(CATEGORIES)
+    width = visit.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert width[0] <= width[1]
+
+
+def test_names_are_text(visit):
+    button(visit, "<b>odd</b> (one)").click()
+    visit.wait_for("<b>odd</b> (one)")
+    assert visit.page.locator("#listen b").count() == 0
