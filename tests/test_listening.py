@@ -329,10 +329,10 @@ def test_reconstructions_stand_beside_their_clip():
                                "generated from noise", "oracle"]  # fmt: skip
     assert [(clip, genre) for clip, genre, _ in section.rows] == [
         ("clip0", "jazz"), ("clip1", "rock"), ("clip2", "jazz"), ("clip3", "rock")]  # fmt: skip
+    places = [f"{brain} sub-1 {kind}" for brain in ("real", "noise") for kind in ("retrieved", "generated")]
     for clip, _, cells in section.rows:
         titles = [[sound.label for sound, _ in cell.sounds] for cell in cells]
-        assert titles == [[f"{clip} itself"], *([f"{clip} {brain} sub-1 {kind}"] for brain in ("real", "noise")
-                                                for kind in ("retrieved", "generated")), [f"{clip} oracle"]]  # fmt: skip
+        assert titles == [[f"{clip} {place}"] for place in ("itself", *places, "oracle")]
     assert section.rows[0][2][1].key == "0.002"
     assert section.rows[0][2][1].sounds[0][1] == "0.00"
     # The other subject is named, with its similarities.

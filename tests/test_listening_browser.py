@@ -1,4 +1,4 @@
-"""Sounds play in a real browser: by button, by the marks of figures, by keyboard, in light and dark, without a network."""
+"""Sounds play in a real browser: by button, by the marks of figures, by keyboard, in light and dark, offline."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Visit:
         self.page, self.sources = page, sources
         self.complaints: list[str] = []
         self.requests: list[str] = []
-        page.on("console", lambda said: self.complaints.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("console", lambda said: self.complaints.append(f"{said.type}: {said.text}"))
         page.on("pageerror", lambda why: self.complaints.append(str(why)))
         page.on("request", lambda request: self.requests.append(request.url))
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from brainalign.cli import brain, cache, models, planning, stimuli
+from brainalign.cli import brain, cache, decode, models, planning, stimuli
 from brainalign.errors import BrainalignError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of all ran
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes that compute side by side.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing results folder.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor write the cache of activations.")]
+NoAudio = Annotated[bool, typer.Option("--no-audio", help="Leave the sounds out of the page of the results.")]
 
 
 def _version(show: bool) -> None:
@@ -48,13 +49,14 @@ def _options(
 
 @app.command()
 def demo(
-    out: Out = None, seed: Seed = None, jobs: Jobs = 1, overwrite: Overwrite = False, no_cache: NoCache = False
-) -> None:
+    out: Out = None, seed: Seed = None, jobs: Jobs = 1, overwrite: Overwrite = False, no_cache: NoCache = False,
+    no_audio: NoAudio = False,
+) -> None:  # fmt: skip
     """Run the main job on synthesised sounds and a simulated brain; needs no data and no network.
 
     Example: brainalign demo --out results/demo
     """
-    _run("demo", out or Path("results/demo"), seed, jobs, overwrite, no_cache)
+    _run("demo", out or Path("results/demo"), seed, jobs, overwrite, no_cache, no_audio)
 
 
 @app.command()
@@ -65,6 +67,7 @@ def run(
     jobs: Jobs = 1,
     overwrite: Overwrite = False,
     no_cache: NoCache = False,
+    no_audio: NoAudio = False,
     show_list: Annotated[bool, typer.Option("--list", help="List the recipes that ship.")] = False,
 ) -> None:
     """Run a recipe: extract activations, compare them with the brain, write a results folder.
@@ -82,15 +85,17 @@ def run(
         return
     if recipe is None:
         raise RecipeError("which recipe? give a TOML file or one of: " + ", ".join(shipped_recipes()))
-    _run(recipe, out or Path("results") / Path(recipe).stem, seed, jobs, overwrite, no_cache)
+    _run(recipe, out or Path("results") / Path(recipe).stem, seed, jobs, overwrite, no_cache, no_audio)
 
 
-def _run(recipe: str, out: Path, seed: int | None, jobs: int, overwrite: bool, no_cache: bool) -> None:
+def _run(recipe: str, out: Path, seed: int | None, jobs: int, overwrite: bool, no_cache: bool, no_audio: bool) -> None:
     from brainalign.models.cache import cache_folder
     from brainalign.report.folder import run_recipe
 
     cache = None if no_cache else cache_folder()
-    folder = run_recipe(recipe, out, seed=seed, jobs=jobs, overwrite=overwrite, cache=cache, progress=True)
+    folder = run_recipe(
+        recipe, out, seed=seed, jobs=jobs, overwrite=overwrite, cache=cache, progress=True, audio=not no_audio
+    )
     typer.echo(f"results: {folder / 'results.csv'}")
     typer.echo(f"page:    {(folder / 'report.html').resolve()}")
 
@@ -179,6 +184,7 @@ app.command()(planning.choose)
 app.add_typer(stimuli.app, name="stimuli")
 app.add_typer(models.app, name="models")
 app.add_typer(brain.app, name="brain")
+app.add_typer(decode.app, name="decode")
 app.add_typer(cache.app, name="cache")
 
 

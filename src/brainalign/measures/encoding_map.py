@@ -260,8 +260,8 @@ def _orders(tested: ClipRows, n_permutations: int, seed: int) -> Index:
         return np.empty((0, n), dtype=np.intp)
     if len(lengths := np.unique(tested.lengths)) > 1:
         raise MeasureError(
-            f"test clips have {lengths.min()} to {lengths.max()} windows, and can only be permuted if they have as many "
-            f"each; cut them to one length, or use null='gaussian'"
+            f"test clips have {lengths.min()} to {lengths.max()} windows; to be permuted they must have equally many: "
+            f"cut them to one length, or use null='gaussian'"
         )
     return permute_labels(n, n_permutations, np.random.default_rng([seed, 0]), strata=tested.strata)
 

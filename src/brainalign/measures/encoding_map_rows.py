@@ -34,9 +34,11 @@ class Study:
 
     @property
     def subjects(self) -> list[str]:
+        """Names of the subjects."""
         return [name or "all" for name in self.groups.subjects]
 
     def units(self, subject: int) -> Index:
+        """Return the positions of the units of a subject."""
         return self.groups.members[subject, 0]
 
     def indicator(self, subject: int) -> Array:
@@ -161,6 +163,7 @@ def share_rows(
     null: Null,
     q: float,
 ) -> list[dict[str, Any]]:
+    """Return which share of the units is significant, by the null that was asked for and by the published one."""
     by_null = {null: significant[1]} | ({"gaussian": significant[2]} if null != "gaussian" else {})
     rows = []
     for k, space in enumerate(study.spaces):

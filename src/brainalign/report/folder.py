@@ -28,6 +28,7 @@ def run_recipe(
     overwrite: bool = False,
     cache: Path | None = None,
     progress: bool = False,
+    audio: bool = True,
 ) -> Path:
     """Run a recipe and write its results folder.
 
@@ -47,6 +48,8 @@ def run_recipe(
         Folder in which activations are kept, see :func:`brainalign.models.cache_folder`.
     progress : bool
         Show progress bars.
+    audio : bool
+        Let the page bring the sounds along, compressed (docs/listening.md).
 
     Returns
     -------
@@ -66,7 +69,7 @@ def run_recipe(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
         sounds, written = Path(temporary) / "sounds", Path(temporary) / out.name
         run = compute_recipe(recipe, seed=seed, jobs=jobs, cache=cache, sounds=sounds, progress=progress)
-        _write(written, run)
+        _write(written, run, audio)
         if (sounds / "generated").is_dir():
             (sounds / "generated").replace(written / "generated")
         _put_in_place(written, out, overwrite, Path(temporary) / "replaced")
@@ -106,7 +109,7 @@ def _check_out(out: Path, overwrite: bool) -> None:
         )
 
 
-def _write(folder: Path, run: Run) -> None:
+def _write(folder: Path, run: Run, audio: bool) -> None:
     folder.mkdir()
     table = pd.concat([r.table for r in run.results], ignore_index=True)
     # Counts that only some measures have would turn into fractions beside the gaps of the others.
@@ -117,7 +120,8 @@ def _write(folder: Path, run: Run) -> None:
     for result in run.results:
         if result.arrays:
             _write_arrays(result, folder / "arrays" / f"{_about(result, len(run.brains))}.nc")
-    content = ReportContent(run.recipe.title, run.recipe.question, run.stimuli, run.brains, run.results, run.provenance)
+    content = ReportContent(run.recipe.title, run.recipe.question, run.stimuli, run.brains, run.results,
+                            run.provenance, audio=audio, examples=run.examples)  # fmt: skip
     write_report(content, folder / "report.html", figures_folder=folder / "figures")
     _write_json(run.provenance, folder / "provenance.json")
 

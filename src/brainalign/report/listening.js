@@ -153,8 +153,8 @@
       const whole = svg.getBoundingClientRect();
       Object.assign(cursor.style, {
         left: `${one.box.left * whole.width}px`, top: `${one.box.top * whole.height}px`,
-        width: `${Math.max(4, (one.box.right - one.box.left) * whole.width)}px`,
-        height: `${Math.max(4, (one.box.bottom - one.box.top) * whole.height)}px`,
+        width: `${(one.box.right - one.box.left) * whole.width}px`,
+        height: `${(one.box.bottom - one.box.top) * whole.height}px`,
       });
       cursor.hidden = tip.hidden = false;
       tip.textContent = one.ids.length ? one.text : `${one.text} (cannot be heard here)`;

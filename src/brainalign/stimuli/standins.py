@@ -134,10 +134,14 @@ def _read_pieces(folder: Path) -> pd.DataFrame:
 def _deal(pieces: pd.DataFrame, genre: str) -> dict[str, list[pd.DataFrame]]:
     """Deal the tracks of a genre to test clips, library and training clips: at random, but always alike."""
     tracks = [own for _, own in pieces[pieces["genre"] == genre].groupby("group")]
+    ends = TEST_TRACKS, TEST_TRACKS + LIBRARY_TRACKS
+    if len(tracks) <= ends[1]:
+        raise StimulusError(
+            f"too little music in minisounds: {len(tracks)} tracks for a genre, more than {ends[1]} are needed"
+        )
     rng = np.random.default_rng([3720, GENRES.index(genre)])
     # A test clip is made of no less than a training clip.
     order = sorted((tracks[i] for i in rng.permutation(len(tracks))), key=lambda own: len(own) < MOST_PIECES)
-    ends = TEST_TRACKS, TEST_TRACKS + LIBRARY_TRACKS
     return {"test": order[: ends[0]], "library": order[ends[0] : ends[1]], "train": order[ends[1] :]}
 
 
@@ -167,7 +171,7 @@ def _cut(tracks: list[pd.DataFrame], n_clips: int) -> list[dict[str, str]]:
     counts = np.ones(len(tracks), dtype=int)
     n_pieces = np.array([len(track) for track in tracks])
     if n_pieces.sum() < n_clips:
-        raise StimulusError(f"too little music in minisounds for {n_clips} clips of one genre: {HOW_TO_GET}")
+        raise StimulusError(f"too little music in minisounds: {n_pieces.sum()} pieces for {n_clips} clips of one genre")
     while counts.sum() < n_clips:
         counts[(n_pieces / (counts + 1)).argmax()] += 1
     made = []

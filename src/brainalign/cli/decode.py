@@ -1,0 +1,121 @@
+"""``brainalign decode``: an index of music, looking up in it, and generating."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="From embeddings to music: index a folder of music, find the nearest, generate. Recipes do all of it: "
+    "brainalign run brain2music/simulated.",
+    no_args_is_help=True,
+)
+
+Model = Annotated[
+    str, typer.Option("--model", help="As in recipes, for instance yamnet or hf:laion/larger_clap_music.")
+]
+Layer = Annotated[str, typer.Option("--layer", help="The embedding.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def index(
+    tracks: Annotated[str, typer.Argument(help="Music: a known set or a folder (brainalign stimuli new makes one).")],
+    model: Model,
+    layer: Layer,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the index.")],
+    clip_s: Annotated[
+        float, typer.Option(min=0.01, help="How much of each track is heard, from its beginning, in s.")
+    ] = 15.0,
+    window_s: Annotated[
+        float | None, typer.Option(min=0.01, help="Windows that are averaged; one if not given.")
+    ] = None,
+    step_s: Annotated[float, typer.Option(min=0.01, help="From one window to the next, in s.")] = 1.5,
+    pooling: Annotated[str, typer.Option(help="Of frames, as for extract.")] = "mean",
+) -> None:
+    """Embed the beginning of every track and write an index; a build that was killed goes on where it stopped.
+
+    Example: brainalign decode index my-music --model yamnet --layer embedding --out my-music.index
+    """
+    from brainalign.models import cache_folder, load_model
+    from brainalign.reconstruction.index import build_index
+    from brainalign.stimuli import load_stimuli
+
+    built = build_index(
+        load_stimuli(tracks),
+        load_model(model),
+        out,
+        layer=layer,
+        pooling=pooling,
+        clip_s=clip_s,
+        window_s=window_s,
+        step_s=step_s,
+        cache=cache_folder(),
+        progress=True,
+    )
+    typer.echo(f"index: {out} ({len(built)} tracks x {built.embeddings.shape[1]} dimensions)")
+
+
+@app.command()
+def search(
+    folder: Annotated[Path, typer.Argument(help="An index.")],
+    queries: Annotated[
+        Path, typer.Argument(help="Embeddings, one row each: netCDF of responses, as extract writes it.")
+    ],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many of the nearest.")] = 5,
+    centre: Annotated[bool, typer.Option(help="Take the mean of the index away first.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Find the tracks whose embeddings are nearest by cosine.
+
+    Example: brainalign decode search my-music.index clips.nc -k 3
+    """
+    from brainalign.reconstruction.index import describe_tracks, open_index
+    from brainalign.responses import load_responses
+
+    opened, responses = open_index(folder), load_responses(queries)
+    if "model_record" in responses.attrs:
+        opened.check_model(responses)
+    mean = opened.embeddings.mean(axis=0) if centre else None
+    ids, similarities = opened.search(responses.values, k, centre=mean)
+    found = [
+        {"query": str(query), "rank": rank + 1, "track": str(i), "title": title, "cosine": round(float(cosine), 4)}
+        for query, row, cosines in zip(responses["stimulus"].values, ids, similarities, strict=True)
+        for rank, (i, title, cosine) in enumerate(zip(row, describe_tracks(opened, row.tolist()), cosines, strict=True))
+    ]
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    for one in found:
+        typer.echo(f"{one['query']:<24} {one['rank']:>3} {one['cosine']:>7.3f}  {one['title']}")
+
+
+@app.command()
+def generate(
+    generator: Annotated[str, typer.Argument(help="Such as musicldm:/PATH/TO/FOLDER.")],
+    embeddings: Annotated[Path, typer.Argument(help="One row each: netCDF of responses.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the sounds: a stimulus set.")],
+    n_samples: Annotated[int, typer.Option(min=1, help="Sounds for each embedding.")] = 1,
+    duration_s: Annotated[float, typer.Option(min=0.01, help="Length of each, in s.")] = 10.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
+) -> None:
+    """Generate music for embeddings; what is there already is not made again.
+
+    Example: brainalign decode generate musicldm:weights/musicldm decoded.nc --out generated
+    """
+    from brainalign.reconstruction.generator import generate_set, load_generator
+    from brainalign.responses import load_responses
+
+    made = generate_set(
+        load_generator(generator),
+        load_responses(embeddings),
+        out,
+        n_samples=n_samples,
+        duration_s=duration_s,
+        seed=seed,
+        progress=True,
+    )
+    typer.echo(f"{len(made)} sounds: {out}")
