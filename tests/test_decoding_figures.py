@@ -5,13 +5,16 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from brainalign.brain import BrainData
 from brainalign.measures.decoding import decoding
 from brainalign.measures.reliability import reliability
 from brainalign.report import figures
 from brainalign.report.answers import answers
 from brainalign.report.captions import caption_together
 from brainalign.report.decoding_figures import decoded_layers, plot_decoding, plot_reliability
+from brainalign.report.page import ReportContent, write_report
 from brainalign.responses import make_responses
+from brainalign.stimuli import load_stimuli
 
 GENRES = ("blues", "jazz", "rock")
 SUBJECTS = ("sub-1", "sub-2", "sub-3")
@@ -163,3 +166,15 @@ def test_regions_beyond_a_dozen_are_cut_with_a_word(ax, repeated):
     plot_reliability(ax, many)
     assert [x.get_text() for x in ax.get_xticklabels()] == [f"r{i:02d}" for i in range(8, 20)]
     assert "Shown are the 12 of 20 regions of highest mean. " in caption_together("reliability", many)
+
+
+def test_the_page_draws_decoding_of_all_brains_and_reliability_of_the_first(both, repeated, tmp_path):
+    brains = [
+        BrainData(name, study(signal, name)[1], "1", "none", "CC0") for signal, name in ((2, "listeners"), (0, "deaf"))
+    ]
+    other = reliability(study(0.0, "deaf", repetitions=3)[1], n_bootstrap=0)
+    content = ReportContent("Both", "?", load_stimuli("demo"), brains, [*both, repeated, other], {}, audio=False)
+    write_report(content, tmp_path / "page.html", figures_folder=tmp_path / "figures")
+    drawn_brains = {m: set(pd.read_csv(tmp_path / f"figures/{m}.csv")["brain"]) for m in ("decoding", "reliability")}
+    assert drawn_brains == {"decoding": {"listeners", "deaf"}, "reliability": {"listeners"}}
+    assert "Beside it: deaf " in (tmp_path / "page.html").read_text(encoding="utf-8")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ from brainalign.models import MODELS
 from brainalign.models.captions import load_captions, read_captions
 from brainalign.models.descriptions import TableModel, load_one_hot
 from brainalign.models.extraction import extract_layers
+from brainalign.models.layers import select_layers
 from brainalign.models.logmel import load_logmel
 from brainalign.stimuli.sets import Manifest, StimulusSet
-from brainalign.stimuli.windows import windowed
+from brainalign.stimuli.windows import window_starts, windowed
 
 GENRES = ["jazz", "blues", "jazz", "disco", "blues", "rock"]
 CLIPS = ["jazz.00001", "blues.00002", "jazz.00003", "disco.00011", "blues.00005", "rock.00006"]
@@ -218,3 +221,101 @@ class TestClap:
         pytest.importorskip("transformers")
         with pytest.raises(ModelError, match="files of 'hf:lab/none' are not there"):
             load_captions(f"{table}?text=hf:lab/none")
+
+
+#: Networks of the types that the page names, small enough to draw.
+TINY: dict[str, tuple[str, dict[str, Any], int]] = {
+    "hf:laion/larger_clap_music": ("clap", {"projection_dim": 12, "audio_config": {
+        "patch_embeds_hidden_size": 8, "depths": [1, 1], "num_attention_heads": [1, 2], "num_hidden_layers": 2,
+        "hidden_size": 16, "projection_dim": 12}, "text_config": {"hidden_size": 16, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 40, "projection_dim": 12}}, 12),
+    "hf:facebook/w2v-bert-2.0": ("wav2vec2-bert", {
+        "hidden_size": 16, "num_hidden_layers": 8, "num_attention_heads": 2, "intermediate_size": 32,
+        "feature_projection_input_dim": 160}, 16),
+    "hf:facebook/encodec_24khz": ("encodec", {
+        "num_filters": 4, "hidden_size": 8, "codebook_size": 16, "codebook_dim": 8, "upsampling_ratios": [4, 4, 2],
+        "num_lstm_layers": 1}, 8),
+}  # fmt: skip
+
+
+class TestPage:
+    """docs/brain2music-embeddings.md: its table, and every recipe line on a tiny network of the same type."""
+
+    PAGE = Path(__file__).parents[1] / "docs" / "brain2music-embeddings.md"
+
+    def recipes(self) -> list[dict[str, Any]]:
+        return [tomllib.loads(text) for text in re.findall(r"```toml\n(.*?)```", self.PAGE.read_text(), re.DOTALL)]
+
+    def table(self) -> dict[str, list[str]]:
+        """Give the cells of each row, by the name of the model."""
+        rows = [
+            [cell.strip() for cell in line.strip("|").split("|")]
+            for line in self.PAGE.read_text().splitlines()
+            if line.startswith("| ")
+        ]
+        return {re.findall(r"`([^`]+)`", cells[1])[0]: cells for cells in rows[2:] if "`" in cells[1]}
+
+    def test_windows(self) -> None:
+        counts = {cells[2]: cells[3] for cells in self.table().values() if cells[2].strip()}
+        assert counts == {f"{w:g}": str(len(window_starts(15, w))) for w in (10, 5, 1.5)}
+        for recipe in self.recipes():
+            for model in recipe["models"] if "measures" not in recipe else []:
+                cells = self.table().get(model["name"])
+                if cells and cells[2].strip():
+                    window = recipe["stimuli"]["manipulate"][0]["window_s"]
+                    assert f"{window:g}" == cells[2]
+                    assert model["layers"][0] in cells[4]
+
+    @pytest.mark.parametrize("name", TINY)
+    def test_networks(self, name: str, tmp_path: Path) -> None:
+        transformers = pytest.importorskip("transformers")
+        import torch
+
+        from brainalign.models.huggingface import FAMILIES
+
+        kind, options, width = TINY[name]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(kind, **options))
+        network.save_pretrained(tmp_path)
+        if FAMILIES[kind].extractor:
+            mode = {"truncation": "rand_trunc"} if kind == "clap" else {}
+            getattr(transformers, FAMILIES[kind].extractor)(**mode).save_pretrained(tmp_path)
+        model = load_model(f"hf:{tmp_path}")
+        rng = np.random.default_rng(0)
+        table = pd.DataFrame(
+            {"file": ["a", "b"], "category": ["x", "y"]}, index=pd.Index(["a", "b"], name="stimulus_id")
+        )
+        sounds = StimulusSet(
+            Manifest(name="noise", version="1", citation="x", licence="CC0"),
+            table,
+            lambda i: (rng.normal(0, 0.1, 24_000).astype(np.float32), 24_000),
+        )
+        lines = [m for recipe in self.recipes() for m in recipe["models"] if m["name"] == name]
+        assert lines
+        for line in lines:
+            assert select_layers(model, line["layers"]) == line["layers"]
+            responses = extract(model, sounds, layers=line["layers"], pooling=line.get("pooling", "mean"))
+            assert responses.shape == (2, width)
+
+    def test_published_widths(self) -> None:
+        """Of the standard configurations, which are those of the networks that are named."""
+        transformers = pytest.importorskip("transformers")
+        for name, attribute in (("hf:laion/larger_clap_music", "projection_dim"),
+                                ("hf:facebook/w2v-bert-2.0", "hidden_size"),
+                                ("hf:facebook/encodec_24khz", "hidden_size")):  # fmt: skip
+            config = transformers.AutoConfig.for_model(TINY[name][0])
+            assert self.table()[name][6] == str(getattr(config, attribute))
+
+    def test_captions_and_columns(self, clips: StimulusSet, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(MODELS._registered, "captions", load_captions)
+        monkeypatch.setitem(MODELS._registered, "one-hot", load_one_hot)
+        names = {m["name"] for recipe in self.recipes() for m in recipe["models"]} - set(TINY)
+        assert names == {
+            "one-hot:category",
+            "captions:captions.csv?text=tfidf",
+            "captions:captions.csv?text=hf:laion/larger_clap_music",
+        }
+        for name in names:
+            if "laion" not in name:
+                assert extract(load_model(name, folder=table.parent), clips).sizes["stimulus"] == 6

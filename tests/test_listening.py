@@ -9,14 +9,17 @@ import re
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 import xarray as xr
+from typer.testing import CliRunner
 
 from brainalign.brain.data import BrainData
+from brainalign.cli import app
 from brainalign.errors import ReconstructionError, StimulusError
 from brainalign.measures.result import Result, result_table
 from brainalign.reconstruction.examples import Example
@@ -302,6 +305,23 @@ def test_matrices_whose_sounds_have_different_orders_carry_none(tmp_path):
     turned = rsa.arrays["rdms"].isel(stimulus=slice(None, None, -1), stimulus_2=slice(None, None, -1))
     other = replace(rsa, arrays={**rsa.arrays, "rdms": turned})
     assert Sounds(page_of(replace(content, results=[content.results[0], other]), tmp_path)).rows == []
+
+
+@pytest.mark.parametrize(
+    ("command", "n_sounds"),
+    [(["demo"], 12 + 6), (["demo", "--no-audio"], 0), (["run", "study.toml"], 12 + 6),
+     (["run", "study.toml", "--no-audio"], 0)],
+)  # fmt: skip
+def test_the_command_line_leaves_the_sounds_out(command, n_sounds, tmp_path, monkeypatch):
+    content = make_content()
+    run = SimpleNamespace(recipe=content, stimuli=content.stimuli, brains=content.brains, results=content.results,
+                          provenance=content.provenance, examples=make_examples(1))  # fmt: skip
+    monkeypatch.setattr("brainalign.report.folder.compute_recipe", lambda *_, **__: run)
+    monkeypatch.setattr("brainalign.report.svg.Drawing.save", lambda *_: [])
+    done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "out"), "--no-cache"])
+    assert done.exit_code == 0, done.output
+    html = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert html.count("<audio") == n_sounds
 
 
 # --- reconstructions --------------------------------------------------------------------------------------------------

@@ -87,9 +87,14 @@ def sources(browser: Any, address: str) -> dict[str, str]:
     return found
 
 
-@pytest.fixture(params=["light", "dark"])
+in_both_themes = pytest.mark.parametrize("visit", ["light", "dark"], indirect=True)
+
+
+@pytest.fixture
 def visit(request: pytest.FixtureRequest, browser: Any, address: str, sources: dict[str, str]) -> Iterator[Visit]:
-    context = browser.new_context(color_scheme=request.param, viewport={"width": 1200, "height": 900})
+    context = browser.new_context(
+        color_scheme=getattr(request, "param", "light"), viewport={"width": 1200, "height": 900}
+    )
     context.add_init_script(WATCH)
     opened = Visit(context.new_page(), sources)
     opened.page.goto(address)
@@ -103,6 +108,7 @@ def button(visit: Visit, stimulus: str) -> Any:
     return visit.page.locator("#listen").get_by_role("button", name=stimulus, exact=True)
 
 
+@in_both_themes
 def test_a_click_plays_and_another_stops(visit):
     assert len(visit.sources) == len(CATEGORIES)
     button(visit, "tone003").click()
@@ -157,6 +163,7 @@ def test_escape_stops(visit):
 LABELS = "document.querySelector('.canvas svg').marks.map((mark) => mark.text)"
 
 
+@in_both_themes
 def test_a_bar_plays_its_sound_and_names_it_under_the_pointer(visit):
     canvas = visit.page.locator(".canvas").first
     labels = visit.page.evaluate(LABELS)
@@ -229,6 +236,7 @@ def test_without_script_each_sound_has_the_controls_of_the_browser(browser, addr
     context.close()
 
 
+@in_both_themes
 def test_with_script_no_control_of_the_browser_is_left(visit):
     assert visit.page.locator("audio").count() == 0
     assert visit.page.locator("#listen button").count() == len(CATEGORIES)

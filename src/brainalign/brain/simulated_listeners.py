@@ -25,7 +25,7 @@ from brainalign.brain.simulated_ds003720 import (
     write_simulated_ds003720,
 )
 from brainalign.brain.simulated_scanner import Scanner
-from brainalign.errors import BrainError
+from brainalign.errors import BrainError, name_some
 from brainalign.stimuli import load_stimuli
 from brainalign.stimuli.sets import StimulusSet
 
@@ -76,7 +76,8 @@ def load_simulated_ds003720(
     stimuli : str
         The set that the listeners hear: its ids are those of ds003720.
     n_subjects, n_training_runs, n_test_runs, n_training_clips, n_test_clips : int
-        Size of the study; clips are those of one run. Complete, it takes 5 subjects, 12 and 6 runs, 40 and 10 clips.
+        Size of the study; clips are those of one run (9 or more in a training run: the drift is a running median over
+        240 s). Complete, it takes 5 subjects, 12 and 6 runs, 40 and 10 clips.
     events : str, optional
         The folder of the real data set, whose events are played. By default ``ds003720`` where fetched data are kept,
         if its events are there; else clips are dealt to runs at random, and ``warnings`` says so.
@@ -205,6 +206,8 @@ def _bands(n_fft: int, sample_rate: int) -> Array:
 
 def _planted(sounds: StimulusSet, clips: list[str]) -> dict[str, Array]:
     """Return the acoustics of each volume of each clip, every feature brought to one scale over all clips."""
+    if lacking := [clip for clip in clips if clip not in sounds.table.index]:
+        raise BrainError(f"{sounds.name} lacks {len(lacking)} clips that the events name: {name_some(lacking)}")
     raw = {}
     for clip in clips:
         waveform, rate = sounds.waveform(clip)
@@ -232,9 +235,10 @@ def _write_events(folder: Path, sounds: StimulusSet, seed: int) -> None:
         ("test", "Test", TEST_RUNS, TEST_CYCLES),
     ):
         own = sounds.table[sounds.table["split"] == split]
-        genres = [rng.permutation(ids) for _, ids in own.groupby("category").groups.items()]
-        dealt = [[ids[r::n_runs] for ids in genres] for r in range(n_runs)]
-        runs = [rng.permutation(np.concatenate(parts)).tolist() for parts in dealt]
+        shuffled = own.iloc[rng.permutation(len(own))]
+        turn = shuffled.groupby("category").cumcount().to_numpy()
+        dealt = shuffled.index.to_numpy()[turn.argsort(kind="stable")]
+        runs = [rng.permutation(part).tolist() for part in np.array_split(dealt, n_runs)]
         for r, run in enumerate(runs):
             dummy = runs[r - 1][-1] if task == "Training" else run[-1]
             rows = [

@@ -6,6 +6,7 @@ import inspect
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,10 +133,26 @@ def compute_recipe(
         for result in results:
             for name in sorted(set(result.table["brain"]) - {""}):
                 result.warnings.append(f"the models heard manipulated sounds; {name} are responses to the originals")
+    results += _witnesses(plan, results)
     if plan.reconstruction is None:
         return Run(plan, stimuli, brains, results, record)
     made = _reconstruct(plan, plan.reconstruction, path.parent, heard, results, stimuli, cache, sounds, progress)
     return Run(plan, stimuli, brains, [*results, made.result], record, made.examples)
+
+
+def _witnesses(plan: Recipe, results: list[Result]) -> list[Result]:
+    """Compare what several brain data sets say about a component, where a recipe asks several."""
+    labels = {part.label or part.name for part in plan.measures if part.name == "component-match"}
+    matches = [r for r in results if r.measure in labels]
+    if len({str(r.table["brain"].iloc[0]) for r in matches}) < 2:
+        return []
+    from brainalign.measures.witnesses import witness_agreement
+
+    return [
+        witness_agreement(first, second, seed=plan.seed)
+        for first, second in combinations(matches, 2)
+        if first.table["brain"].iloc[0] != second.table["brain"].iloc[0]
+    ]
 
 
 def _reconstruct(

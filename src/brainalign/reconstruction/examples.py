@@ -35,7 +35,8 @@ class Example:
     subject : str
         Whose responses it was decoded from; ``""`` for an original, an oracle, and responses pooled over subjects.
     similarity : float or None
-        Similarity of its embedding to that of the clip (cosine); None where there is none to give.
+        Cosine similarity of a track to the embedding by which it was found: the one decoded from the brain data, or
+        for an oracle that of the clip; None where there is none to give.
 
     Raises
     ------

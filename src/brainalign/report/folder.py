@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -65,14 +66,15 @@ def run_recipe(
     out = Path(out)
     out = out.resolve() if out.is_symlink() else out
     _check_out(out, overwrite)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-        sounds, written = Path(temporary) / "sounds", Path(temporary) / out.name
-        run = compute_recipe(recipe, seed=seed, jobs=jobs, cache=cache, sounds=sounds, progress=progress)
-        _write(written, run, audio)
-        if (sounds / "generated").is_dir():
-            (sounds / "generated").replace(written / "generated")
-        _put_in_place(written, out, overwrite, Path(temporary) / "replaced")
+    with tempfile.TemporaryDirectory(prefix="brainalign-") as sounds:
+        run = compute_recipe(recipe, seed=seed, jobs=jobs, cache=cache, sounds=Path(sounds), progress=progress)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
+            written = Path(temporary) / out.name
+            _write(written, run, audio)
+            if (Path(sounds) / "generated").is_dir():
+                shutil.copytree(Path(sounds) / "generated", written / "generated")
+            _put_in_place(written, out, overwrite, Path(temporary) / "replaced")
     return out
 
 

@@ -216,7 +216,9 @@ def reconstruction_section(examples: Sequence[Example], max_size: int = MAX_EXAM
                         "not those that were reconstructed best.")  # fmt: skip
     if len(rest) > MAX_NAMED:
         notes.append(f"The list names the first {MAX_NAMED} of {len(rest)} further reconstructions.")
-    named = [(e.clip, e.category, e.kind, e.brain, e.subject, e.title, _similarity(e)) for e in rest[:MAX_NAMED]]
+    named: list[tuple[str, ...]] = [
+        (e.clip, e.category, e.kind, e.brain, e.subject, e.title, _similarity(e)) for e in rest[:MAX_NAMED]
+    ]
     columns = [" ".join(part for part in (kind, f"from {brain}" if brain else "") if part) for kind, brain in places]
     return Reconstructions(columns, rows, named, notes)
 

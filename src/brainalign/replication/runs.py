@@ -1,0 +1,217 @@
+"""Results of recipes: made in this call, or in a folder that was written by the same recipe, checked by its digest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brainalign._files import sha256
+from brainalign.errors import ResultsError, name_some
+from brainalign.recipes.schema import find_recipe
+from brainalign.replication.published import Rows
+from brainalign.report.folder import run_recipe
+
+
+@dataclass(frozen=True)
+class RecipeResults:
+    """The results of one recipe.
+
+    Attributes
+    ----------
+    table : DataFrame
+        ``results.csv``.
+    folder : Path
+        Where they are.
+    how : str
+        Whether they were made in this call, and with which seed.
+    """
+
+    table: pd.DataFrame
+    folder: Path
+    how: str
+
+
+def read_results(folder: str | Path, recipes: Iterable[str]) -> tuple[str, RecipeResults]:
+    """Read a results folder, if one of these recipes wrote it as it ships now.
+
+    Parameters
+    ----------
+    folder : path-like
+        As ``brainalign run`` writes it.
+    recipes : iterable of str
+        Names of shipped recipes.
+
+    Returns
+    -------
+    recipe : str
+        The one that wrote the folder.
+    results : RecipeResults
+        What it gave.
+
+    Raises
+    ------
+    ResultsError
+        If the folder is no results folder, or another recipe (or another state of it) wrote it.
+    """
+    folder = Path(folder)
+    record = _read_provenance(folder)
+    digests = {sha256(find_recipe(name)): name for name in recipes}
+    recipe = digests.get(str(record.get("recipe_sha256")))
+    if recipe is None:
+        written = record.get("command", "an unknown command")
+        raise ResultsError(
+            f"{folder} was written by {written!r}, recipe with SHA-256 {str(record.get('recipe_sha256'))[:12]}...; no "
+            f"number asked for is checked by that recipe as it ships now: {name_some(digests.values(), 10) or 'none'}"
+        )
+    try:
+        table = pd.read_csv(folder / "results.csv", keep_default_na=False, na_values=[""])
+    except (OSError, ValueError) as why:
+        raise ResultsError(f"{folder / 'results.csv'} cannot be read: {why}; run the recipe again") from why
+    return recipe, RecipeResults(table, folder, f"results of {folder}, seed {record.get('seed')}")
+
+
+def _read_provenance(folder: Path) -> dict[str, Any]:
+    try:
+        record = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as why:
+        raise ResultsError(f"{folder} is no results folder of brainalign run: {why}") from why
+    if not isinstance(record, dict):
+        raise ResultsError(f"{folder / 'provenance.json'} is not a JSON object")
+    return record
+
+
+@dataclass
+class Runs:
+    """Where the results of recipes come from.
+
+    Attributes
+    ----------
+    given : dict of str to RecipeResults
+        By recipe: those that were given, and those made since.
+    out : Path, optional
+        Folder in which recipes that were not given are run; None: they are not run. A folder in it that the same
+        recipe wrote earlier is taken as it is.
+    jobs : int
+        Processes that compute measures side by side.
+    cache : Path, optional
+        Folder in which activations are kept.
+    progress : bool
+        Show progress bars.
+    """
+
+    given: dict[str, RecipeResults] = field(default_factory=dict)
+    out: Path | None = None
+    jobs: int = 1
+    cache: Path | None = None
+    progress: bool = False
+
+    def get(self, recipe: str) -> RecipeResults | None:
+        """Return the results of a recipe, after running it if that was asked for.
+
+        Parameters
+        ----------
+        recipe : str
+            Name of a shipped recipe.
+
+        Returns
+        -------
+        RecipeResults or None
+            None if they were not given and nothing is to be run.
+
+        Raises
+        ------
+        BrainalignError
+            If the recipe cannot be run.
+        """
+        if recipe not in self.given and self.out is not None:
+            folder = self.out / "runs" / recipe.replace("/", "--")
+            earlier = folder.is_dir()
+            if not earlier:
+                run_recipe(recipe, folder, jobs=self.jobs, cache=self.cache, progress=self.progress)
+            results = read_results(folder, [recipe])[1]
+            self.given[recipe] = results if earlier else RecipeResults(results.table, folder, "run in this call")
+        return self.given.get(recipe)
+
+
+def given_results(folders: Sequence[str | Path], recipes: Iterable[str]) -> dict[str, RecipeResults]:
+    """Read the results folders that a user gives.
+
+    Parameters
+    ----------
+    folders : sequence of path-like
+        At most one per recipe.
+    recipes : iterable of str
+        The recipes by which numbers are checked.
+
+    Returns
+    -------
+    dict of str to RecipeResults
+        By recipe.
+
+    Raises
+    ------
+    ResultsError
+        If a folder was written by another recipe, or two by the same.
+    """
+    known, found = list(recipes), {}
+    for folder in folders:
+        recipe, results = read_results(folder, known)
+        if recipe in found:
+            raise ResultsError(f"{found[recipe].folder} and {folder} are both of {recipe}; give one of them")
+        found[recipe] = results
+    return found
+
+
+def rows_of(results: RecipeResults, rows: Rows, models: Sequence[str]) -> pd.DataFrame:
+    """Return the one row of each model.
+
+    Parameters
+    ----------
+    results : RecipeResults
+        Of a recipe.
+    rows : dict of str to str or list of str
+        What columns must say.
+    models : sequence of str
+        The models.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by model, in the order of `models`.
+
+    Raises
+    ------
+    ResultsError
+        If a column is missing, or a model has no such row or several.
+    """
+    table = results.table
+    lacking = [c for c in (*rows, "model", "value", "ci_low", "ci_high") if c not in table]
+    if lacking:
+        raise ResultsError(
+            f"{results.folder / 'results.csv'} has no column {lacking[0]!r}: was it written by an older version? run "
+            "the recipe again"
+        )
+    for column, wanted in rows.items():
+        table = table[table[column].isin([wanted] if isinstance(wanted, str) else wanted)]
+    counts = table["model"].value_counts()
+    odd = [m for m in models if counts.get(m, 0) != 1]
+    if odd:
+        raise ResultsError(
+            f"{results.folder / 'results.csv'} has {counts.get(odd[0], 0)} rows of {odd[0]} with "
+            f"{', '.join(f'{c} = {v}' for c, v in rows.items())}; expected one: was the file changed? run the recipe again"
+        )
+    return table.set_index("model").loc[list(models)]
+
+
+def mean_over_models(values: np.ndarray) -> tuple[float, float, float]:
+    """Return the mean of independent networks and its 95 % interval by Student's t."""
+    from scipy.special import stdtrit
+
+    half = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
