@@ -76,7 +76,7 @@ def test_a_job_that_is_ended_leaves_nothing(tmp_path):
     """Batch systems end jobs by SIGTERM."""
     code = (
         "import os, signal; from brainalign.report import folder\n"
-        "folder._write = lambda written, run: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "folder._write = lambda *_: os.kill(os.getpid(), signal.SIGTERM)\n"
         "folder.compute_recipe = lambda *_, **__: None\n"
         "from brainalign.cli import main; main()"
     )

@@ -34,8 +34,21 @@ MAY_IMPORT = {
     "reconstruction": GROUND | {"stimuli", "models", "brain", "stats", "measures"},
     "recipes": GROUND | {"stimuli", "models", "brain", "stats", "measures", "reconstruction"},
     "report": GROUND | {"stimuli", "brain", "stats", "measures", "recipes", "reconstruction"},
+    "replication": GROUND | {"stimuli", "models", "brain", "stats", "measures", "recipes", "report"},
     "doctor": GROUND | {"stimuli"},
-    "cli": GROUND | {"stimuli", "models", "brain", "training", "measures", "report", "recipes", "doctor", "reconstruction"},
+    "cli": GROUND
+    | {
+        "stimuli",
+        "models",
+        "brain",
+        "training",
+        "measures",
+        "report",
+        "recipes",
+        "doctor",
+        "reconstruction",
+        "replication",
+    },
 }
 #: ``result.plot()`` and the like reach for the drawing room, and only when they are called.
 DRAWS_WHEN_ASKED = {"measures/result.py": {"report"}}

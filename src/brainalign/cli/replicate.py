@@ -69,7 +69,6 @@ def replicate(
 
 
 def _print(scores: Sequence[Score]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 

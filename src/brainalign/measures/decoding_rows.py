@@ -255,6 +255,7 @@ def _mean_row(
         "value": values.mean(),
         "sd": _sd(values),
         "p": _p(values.mean(), null.mean(axis=1)),
+        "null_p95": float(np.quantile(null.mean(axis=1), 0.95)) if len(null) else np.nan,
         "effect_size": values.mean() - chance,
         "n": len(values),
         "n_of": "subjects",

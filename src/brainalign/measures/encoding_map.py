@@ -124,7 +124,8 @@ def encoding_map(
     -------
     Result
         Rows for each space, each ``subject`` (``all subjects``: the mean, with ``sd``) and target (``all units``; for
-        the mean over subjects also each region). ``r_mean`` and ``r_median`` over voxels; ``share_significant``, by
+        the mean over subjects also each region). ``r_mean`` and ``r_median`` over voxels (of all units alone, and
+        without an interval: where few voxels are predicted, resampling moves their median); ``share_significant``, by
         `null`, and for comparison by the published one. For pairs of spaces ``jaccard`` (``A & B``: voxels significant
         for both, of those for either) and ``share_shared`` (``A in B``: of the voxels of A, those of B too), with
         ``chance`` for sets that have nothing to do with each other. With `unique`: ``R2`` of all spaces, mean over

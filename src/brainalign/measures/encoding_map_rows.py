@@ -68,29 +68,29 @@ class Fitted:
 
 
 def score_rows(study: Study, fitted: Fitted, n_bootstrap: int, level: float, seed: int) -> list[dict[str, Any]]:
-    """Return the rows of r: of all subjects by target, and of each subject for all units."""
-    groups, rows = study.groups, []
+    """Return the rows of r: of all subjects by target, and of each subject for all units.
+
+    Medians have no interval: noise that resampled clips add moves the median over voxels of which few are predicted.
+    """
+    n_subjects, rows = len(study.subjects), []
+    indicators = [study.indicator(s) for s in range(n_subjects)]
     for k, space in enumerate(study.spaces):
-        indicators = [study.indicator(s) for s in range(len(groups.subjects))]
 
-        def scores(weights: Array, s: int, k: int = k, indicators: list[Array] = indicators) -> Array:
-            r = fitted.sums[k][s].correlations(weights)
-            return np.concatenate([np.median(r, axis=1)[:, None], _means(r, indicators[s])], axis=1)
+        def means(weights: Array, s: int, k: int = k) -> Array:
+            return _means(fitted.sums[k][s].correlations(weights), indicators[s])
 
-        means = np.stack([_means(fitted.r[k, study.units(s)][None], own)[0] for s, own in enumerate(indicators)])
-        medians = np.array([np.median(fitted.r[k, study.units(s)]) for s in range(len(groups.subjects))])
-        values = np.concatenate([medians[:, None], means], axis=1)
-        names = [("r_median", 0), *(("r_mean", t) for t in range(len(groups.targets)))]
+        values = means_by_subject(study, fitted.r[k])
+        medians = np.array([np.median(fitted.r[k, study.units(s)]) for s in range(n_subjects)])
         about = {"model": space.model, "layer": space.layer}
-        summary = _Summary(study, values, scores, n_bootstrap, level, seed)
-        for column, (statistic, target) in enumerate(names):
-            null = fitted.permuted[:, k, :, target] if statistic == "r_mean" else None
-            subjects = [None, *range(len(groups.subjects))] if target == 0 else [None]
-            for s in subjects:
-                row = {**about, "statistic": statistic, **summary.row(column, target, s)}
-                if null is not None and len(null):
-                    own = np.nanmean(null, axis=1) if s is None else null[:, s]
-                    row["p"] = float(permutation_p(row["value"], own))
+        everyone = [None, *range(n_subjects)]
+        rows += [about | {"statistic": "r_median", **_value_row(study, medians, 0, s)} for s in everyone]
+        summary = _Summary(study, values, means, n_bootstrap, level, seed)
+        for t in range(len(study.groups.targets)):
+            null = fitted.permuted[:, k, :, t]
+            for s in everyone if t == 0 else [None]:
+                row = about | {"statistic": "r_mean", **summary.row(t, t, s)}
+                if len(null):
+                    row["p"] = float(permutation_p(row["value"], np.nanmean(null, axis=1) if s is None else null[:, s]))
                 rows.append(row)
     return rows
 

@@ -76,6 +76,7 @@ class EstimateCheck(_Part):
 
     kind: Literal["estimate"]
     recipe: str
+    data: str
     rows: Rows
     models: list[str] = Field(min_length=1)
     null: float | None = None
@@ -88,6 +89,7 @@ class ComparisonCheck(_Part):
 
     kind: Literal["comparison"]
     recipe: str
+    data: str
     rows: Rows
     models: list[str] = Field(min_length=2)
     against: list[str] = Field(min_length=2)
@@ -97,13 +99,11 @@ class ComparisonCheck(_Part):
 
 
 class DifferenceCheck(_Part):
-    """Rows of a recipe's results: the value of one model less that of another, which the paper claims is above 0.
-
-    Bounds: the ends of the two intervals furthest from and nearest to each other, which is on the safe side.
-    """
+    """Rows of a recipe's results: the value of one model less that of another, which the paper claims is above 0."""
 
     kind: Literal["difference"]
     recipe: str
+    data: str
     rows: Rows
     model: str
     against: str
@@ -151,9 +151,7 @@ class PublishedNumber(_Part):
         """The number as it is shown: with SD, or U, p and effect size of a statistic."""
         check = self.check
         if isinstance(check, RankSumCheck):
-            return f"U = {check.u:g}, p = {check.p}, effect size {check.effect_size}" if check.u < 1e6 else (
-                f"U = {check.u:,.0f}, p = {check.p}, effect size {check.effect_size}"
-            )  # fmt: skip
+            return f"U = {check.u:,.0f}, p = {check.p}, effect size {check.effect_size}"
         if isinstance(check, SignedRankCheck):
             return f"W+ = {check.w:,.0f}, p = {check.p}, effect size {check.effect_size}"
         if isinstance(check, CorrelationCheck):

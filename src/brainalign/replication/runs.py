@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from brainalign._files import sha256
 from brainalign.errors import ResultsError, name_some
@@ -159,7 +160,8 @@ def given_results(folders: Sequence[str | Path], recipes: Iterable[str]) -> dict
     ResultsError
         If a folder was written by another recipe, or two by the same.
     """
-    known, found = list(recipes), {}
+    known = list(recipes)
+    found: dict[str, RecipeResults] = {}
     for folder in folders:
         recipe, results = read_results(folder, known)
         if recipe in found:
@@ -204,14 +206,37 @@ def rows_of(results: RecipeResults, rows: Rows, models: Sequence[str]) -> pd.Dat
     if odd:
         raise ResultsError(
             f"{results.folder / 'results.csv'} has {counts.get(odd[0], 0)} rows of {odd[0]} with "
-            f"{', '.join(f'{c} = {v}' for c, v in rows.items())}; expected one: was the file changed? run the recipe again"
+            f"{', '.join(f'{c} = {v}' for c, v in rows.items())}; expected one; run the recipe again"
         )
     return table.set_index("model").loc[list(models)]
 
 
-def mean_over_models(values: np.ndarray) -> tuple[float, float, float]:
+def mean_over_models(values: NDArray[np.float64]) -> tuple[float, float, float]:
     """Return the mean of independent networks and its 95 % interval by Student's t."""
     from scipy.special import stdtrit
 
     half = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
+
+
+def difference_of_two(one: tuple[float, float, float], other: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Return the difference of two estimates, with an interval from theirs (MOVER).
+
+    Parameters
+    ----------
+    one, other : tuple of float
+        Value, lower and upper end of a 95 % interval.
+
+    Returns
+    -------
+    tuple of float
+        Value, lower and upper end of the difference. Right for independent estimates; too wide, and so on the safe
+        side, for two that rest on the same sounds and go up and down together.
+
+    References
+    ----------
+    Zou, G. Y. & Donner, A. (2008). Statistics in Medicine 27, 1693-1702.
+    """
+    (x, x_low, x_high), (y, y_low, y_high) = one, other
+    value = x - y
+    return value, value - np.hypot(x - x_low, y_high - y), value + np.hypot(x_high - x, y - y_low)

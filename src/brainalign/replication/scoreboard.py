@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from brainalign._files import write_then_rename
-from brainalign.errors import BrainalignError, DownloadError, MissingExtraError
+from brainalign.errors import BrainalignError, DownloadError
 from brainalign.replication.facts import ARCHITECTURE, FACTS
 from brainalign.replication.published import (
     ComparisonCheck,
@@ -26,13 +26,14 @@ from brainalign.replication.published import (
     SignedRankCheck,
     read_papers,
 )
-from brainalign.replication.runs import RecipeResults, Runs, given_results, mean_over_models, rows_of
+from brainalign.replication.runs import RecipeResults, Runs, difference_of_two, given_results, mean_over_models, rows_of
 from brainalign.replication.statistics import recompute_statistic
 from brainalign.replication.verdicts import VERDICTS, Verdict, as_printed, judge_estimate, judge_test
 from brainalign.stats import rank_sum
 
 #: How a number is checked, for the column ``check``.
-STATISTIC, RUN, STAND_IN, NOTHING = "recomputed from printed U and n", "run", "run, stand-in", "cannot be checked here"
+STATISTIC = "recomputed from the printed statistic and n"
+RUN, STAND_IN, NOTHING = "run", "run, stand-in", "cannot be checked here"
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Score:
     needs : str
         The data that are needed.
     check : str
-        ``recomputed from printed U and n``, ``... from printed numbers``, ``... from published data``, ``computed from
-        the architecture``, ``run`` or ``run, stand-in`` (another network or other sounds).
+        ``recomputed from the printed statistic and n``, ``... from printed numbers``, ``... from published data``,
+        ``computed from the architecture``, ``run``, or ``run, stand-in`` (of another network).
     recipe : str
         The recipe that gives ours.
     reason : str
@@ -129,14 +130,16 @@ def scoreboard(
     return [_score(paper, number, runs) for paper in asked.values() for number in paper.numbers]
 
 
-def recipes_of(papers: Any) -> list[str]:
+def recipes_of(papers: Iterable[Paper]) -> list[str]:
     """Return the recipes by which numbers of some papers are checked."""
-    return list(dict.fromkeys(n.check.recipe for p in papers for n in p.numbers if hasattr(n.check, "recipe")))
+    checks = [number.check for paper in papers for number in paper.numbers]
+    run = [c.recipe for c in checks if isinstance(c, EstimateCheck | ComparisonCheck | DifferenceCheck)]
+    return list(dict.fromkeys(run))
 
 
 def _score(paper: Paper, number: PublishedNumber, runs: Runs) -> Score:
     check = number.check
-    about = {
+    about: dict[str, Any] = {
         "paper": paper.name,
         "id": number.id,
         "where": number.where,
@@ -151,7 +154,7 @@ def _score(paper: Paper, number: PublishedNumber, runs: Runs) -> Score:
     elif isinstance(check, NeedsCheck):
         made = {"check": NOTHING} | _needed(paper, check.data)
     else:
-        made = _run(number, check, runs)
+        made = _run(paper, number, check, runs)
     made["reason"] = "; ".join(filter(None, (made["reason"], number.note)))
     return Score(**about, **made)
 
@@ -183,20 +186,24 @@ def _fact(paper: Paper, number: PublishedNumber, check: FactCheck) -> dict[str, 
 
 
 def _run(
-    number: PublishedNumber, check: EstimateCheck | ComparisonCheck | DifferenceCheck, runs: Runs
+    paper: Paper, number: PublishedNumber, check: EstimateCheck | ComparisonCheck | DifferenceCheck, runs: Runs
 ) -> dict[str, Any]:
     """Check a number by the results of a recipe, if there are any."""
     made = {"check": STAND_IN if getattr(check, "stand_in", False) else RUN, "recipe": check.recipe}
     try:
         results = runs.get(check.recipe)
-    except (DownloadError, MissingExtraError) as why:
-        return made | {"verdict": "needs data", "needs": "of the recipe", "reason": str(why)}
+    except DownloadError:
+        return made | _needed(paper, check.data)
     except BrainalignError as why:
         return made | {"verdict": "not run", "reason": f"the recipe failed: {why}"}
     if results is None:
         return made | {"verdict": "not run", "reason": "give its results with --results, or run it with --run"}
-    judge = {EstimateCheck: _estimate, ComparisonCheck: _comparison, DifferenceCheck: _difference}[type(check)]
-    made |= judge(number, check, results)  # type: ignore[operator]
+    if isinstance(check, EstimateCheck):
+        made |= _estimate(number, check, results)
+    elif isinstance(check, DifferenceCheck):
+        made |= _difference(number, check, results)
+    else:
+        made |= _comparison(check, results)
     made["reason"] = f"{made['reason']} ({results.how})"
     return made
 
@@ -204,7 +211,7 @@ def _run(
 def _estimate(number: PublishedNumber, check: EstimateCheck, results: RecipeResults) -> dict[str, Any]:
     rows = rows_of(results, check.rows, check.models)
     if len(rows) == 1:
-        value, low, high = (float(rows[c].iloc[0]) for c in ("value", "ci_low", "ci_high"))
+        value, low, high = _ends(rows.iloc[0])
         spread, over = "", f"over {rows['n_of'].iloc[0]}"
     else:
         values = rows["value"].to_numpy(dtype=float)
@@ -222,24 +229,27 @@ def _estimate(number: PublishedNumber, check: EstimateCheck, results: RecipeResu
 
 def _difference(number: PublishedNumber, check: DifferenceCheck, results: RecipeResults) -> dict[str, Any]:
     one, other = (rows_of(results, check.rows, [m]).iloc[0] for m in (check.model, check.against))
-    value = float(one["value"] - other["value"])
-    low, high = float(one["ci_low"] - other["ci_high"]), float(one["ci_high"] - other["ci_low"])
+    value, low, high = difference_of_two(_ends(one), _ends(other))
     verdict, reason = judge_estimate(
         float(str(number.value)), low, high, null=0.0, claim="greater", stand_in=check.stand_in
     )
-    return _interval(value, low, high, "from the ends of both intervals") | {
+    return _interval(value, low, high, "from the intervals of both") | {
         "ours": f"{value:.3g} ({one['value']:.3g} less {other['value']:.3g})",
         "verdict": verdict,
         "reason": reason,
     }
 
 
-def _comparison(number: PublishedNumber, check: ComparisonCheck, results: RecipeResults) -> dict[str, Any]:
+def _comparison(check: ComparisonCheck, results: RecipeResults) -> dict[str, Any]:
     mine, others = (rows_of(results, check.rows, m)["value"].to_numpy(float) for m in (check.models, check.against))
     test = rank_sum(mine, others, alternative=check.alternative, method="asymptotic")
     u, p = float(test.statistic), float(test.p)
     verdict, reason = judge_test(f"{check.u:g}", check.p, u, p, n_pairs=len(mine) * len(others))
     return {"ours": f"U = {u:g}, p = {p:.3g}", "value": u, "verdict": verdict, "reason": reason}
+
+
+def _ends(row: pd.Series) -> tuple[float, float, float]:
+    return float(row["value"]), float(row["ci_low"]), float(row["ci_high"])
 
 
 def _interval(value: float, low: float, high: float, over: str) -> dict[str, Any]:

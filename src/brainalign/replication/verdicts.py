@@ -91,7 +91,9 @@ def judge_estimate(
     )
 
 
-def judge_test(u_text: str, p_text: str, u: float, p: float, *, n_pairs: int, level: float = 0.05) -> tuple[Verdict, str]:
+def judge_test(
+    u_text: str, p_text: str, u: float, p: float, *, n_pairs: int, level: float = 0.05
+) -> tuple[Verdict, str]:
     """Compare a published rank-sum test with the same test of our values.
 
     Parameters

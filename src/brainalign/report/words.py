@@ -109,7 +109,10 @@ def cautions(results: Sequence[Result], stimuli: StimulusSet, brains: Sequence[B
     """
     found = [f"{brain.name}: {w}" for brain in brains for w in brain.warnings]
     if len(brains) > 1:
-        found.append(f"figures and the answer are of {brains[0].name}; tables are of all {len(brains)} brain data sets")
+        found.append(
+            f"figures and the answer are of {brains[0].name}, but for decoding, which shows all; tables are of all "
+            f"{len(brains)} brain data sets"
+        )
     found += [f"{r.measure}: {w}" for r in results for w in r.warnings]
     notes: dict[str, dict[str, list[str]]] = {}
     small: dict[str, int] = {}
