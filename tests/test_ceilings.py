@@ -4,7 +4,8 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from scipy.stats import f_oneway, pearsonr
+from scipy.stats import f as f_distribution
+from scipy.stats import pearsonr
 
 from brainalign.errors import MeasureError
 from brainalign.stats.ceilings import (
@@ -94,11 +95,46 @@ class TestReliability:
         assert np.median(ncsnr_reliability(ncsnr(runs), n)) == pytest.approx(truth, abs=0.02)
 
     def test_ncsnr_is_the_intraclass_correlation(self):
-        """Its share of signal variance is ICC(1, k) = 1 - 1 / F of a one-way ANOVA over stimuli (Shrout & Fleiss)."""
-        runs = measured(n_units=6, n_stimuli=30)[2]
+        """Its share of signal is ICC(3, k) = 1 - 1 / F of a two-way ANOVA (Shrout & Fleiss), stimuli by repetitions."""
+        runs = measured(n_units=6, n_stimuli=30)[2] + np.array([0.0, 5.0, -40.0])[:, None, None]
         for unit in range(6):
-            f = f_oneway(*runs[:, :, unit].T).statistic
+            values = runs[:, :, unit]
+            mean = values.mean()
+            rows, columns = values.mean(axis=0) - mean, values.mean(axis=1, keepdims=True) - mean
+            residual = ((values - mean - rows - columns) ** 2).sum() / (2 * 29)
+            f = 3 * (rows**2).sum() / 29 / residual
             assert ncsnr_reliability(ncsnr(runs), 3)[unit] == pytest.approx(max(0, 1 - 1 / f))
+
+    def test_ncsnr_does_not_see_the_level_of_a_repetition(self):
+        runs = measured(n_units=8, n_stimuli=40)[2]
+        shifted = runs + np.random.default_rng(1).normal(scale=20, size=(3, 1, 8))
+        np.testing.assert_allclose(ncsnr(shifted), ncsnr(runs), rtol=1e-9)
+
+    @pytest.mark.parametrize("level_sd", [0.0, 3.0])
+    @pytest.mark.parametrize("n_repetitions", [2, 3])
+    def test_both_variances_are_unbiased(self, level_sd, n_repetitions):
+        """Over many small studies of known variances, with and without offsets of repetitions: ratio^2 noise = signal.
+
+        With 8 stimuli, dividing by the number of stimuli and not by one less would miss by an eighth. E[F] of the
+        F distribution that the ratio of the two mean squares follows is the closed form.
+        """
+        n_units, n_stimuli, snr = 40_000, 8, 4.0
+        rng = np.random.default_rng(3)
+        signal = np.sqrt(snr) * rng.standard_normal((n_stimuli, n_units))
+        noise = rng.standard_normal((n_repetitions, n_stimuli, n_units))
+        levels = level_sd * rng.standard_normal((n_repetitions, 1, n_units))
+        found = ncsnr(signal + noise + levels) ** 2
+        # ratio^2 = (F - 1) / n_repetitions, F / (1 + n_repetitions snr) is F distributed; its median has no tails.
+        degrees = (n_stimuli - 1, (n_stimuli - 1) * (n_repetitions - 1))
+        expected = (f_distribution.ppf([0.25, 0.5, 0.75], *degrees) * (1 + n_repetitions * snr) - 1) / n_repetitions
+        np.testing.assert_allclose(np.quantile(found, [0.25, 0.5, 0.75]), expected, rtol=0.02)
+
+    def test_ncsnr_of_weights_is_that_of_copies(self):
+        rng = np.random.default_rng(2)
+        runs = rng.normal(size=(3, 9, 4)) + 2 * rng.normal(size=(9, 4)) + rng.normal(size=(3, 1, 1))
+        counts = rng.multinomial(9, np.full(9, 1 / 9), size=5)
+        for row, found in zip(counts, ncsnr(runs, counts), strict=True):
+            np.testing.assert_allclose(found, ncsnr(np.repeat(runs, row, axis=1)))
 
     def test_ncsnr_of_noise_and_of_no_noise(self):
         signal = np.random.default_rng(0).standard_normal((20, 2))

@@ -495,8 +495,8 @@ def test_two_witnesses_of_a_component_are_compared(tmp_path):
     """A recipe that asks several brains about a component says how far their answers agree."""
     text = TWO_BRAINS[: TWO_BRAINS.index("[[measures]]")].replace('name = "logmel"', 'name = "kim2024-cnn@random:0"')
     for label, brain in (("first", "demo-components"), ("second", "again")):
-        text += f'[[measures]]\nname = "component-match"\nlabel = "{label}"\nbrains = ["{brain}"]\ncomponent = "music"\n'
-        text += 'categories = ["Music"]\nn_splits = 2\nn_permutations = 0\nn_bootstrap = 0\n'
+        text += f'[[measures]]\nname = "component-match"\nlabel = "{label}"\nbrains = ["{brain}"]\n'
+        text += 'component = "music"\ncategories = ["Music"]\nn_splits = 2\nn_permutations = 0\nn_bootstrap = 0\n'
     (tmp_path / "two.toml").write_text(text)
     results = {r.measure: r for r in compute_recipe(tmp_path / "two.toml").results}
     agreement = results["witness-agreement"].table

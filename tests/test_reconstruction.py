@@ -281,3 +281,31 @@ class TestRecipe:
         (folder / "study.toml").write_text(RECIPE.replace(*change))
         with pytest.raises(RecipeError, match=message):
             read_recipe(folder / "study.toml")
+
+
+class TestReport:
+    def test_the_figure_holds_the_values(self, made):
+        from matplotlib.figure import Figure
+
+        from brainalign.report.reconstruction_figures import plot_reconstruction
+
+        figure = Figure()
+        ax = plot_reconstruction(figure.subplots(), made.result)
+        table = made.result.table.query("statistic == 'identification_accuracy' and category == ''")
+        means = table[table["target"].isin(["all subjects", ITSELF])].drop_duplicates(["kind"])["value"]
+        drawn = [line.get_ydata()[0] for line in ax.get_lines()]
+        assert sorted(drawn) == pytest.approx(sorted(means))
+        assert [t.get_text() for t in ax.get_xticklabels()] == ["decoded", "retrieved", "true embedding"]
+        (tags,) = [other for other in figure.axes if other is not ax]
+        assert len(tags.get_xticklabels()) == 3 * 3
+
+    def test_the_answer_says_the_numbers(self, made):
+        from brainalign.report.reconstruction_figures import reconstruction_answer, reconstruction_caption
+
+        text = reconstruction_answer(made.result.table, [made.result])
+        row = made.result.table.query(
+            "statistic == 'identification_accuracy' and category == '' and kind == 'retrieved' and target == 'all subjects'"
+        ).iloc[0]
+        assert f"{100 * row['value']:.3g}%" in text
+        assert "retrieved, lab" in text
+        assert "Crosses" not in reconstruction_caption("logmel", made.result)

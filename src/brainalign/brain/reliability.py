@@ -88,7 +88,8 @@ def unit_reliability(
         Along ``unit``: ``split_half``, the correlation of halves, brought by Spearman-Brown to the mean over the
         repetitions that were used; ``nh2015`` (:func:`nh2015_reliability`), not stepped up; ``ncsnr``, signal by noise
         of one repetition; ``noise_ceiling``, the share of variance of the mean over repetitions that is signal. The
-        last two, after Allen et al. 2022, always use all repetitions.
+        last two, after Allen et al. 2022, always use all repetitions; a level that a whole repetition has is neither
+        signal nor noise (:func:`~brainalign.stats.ceilings.ncsnr`).
 
     Raises
     ------

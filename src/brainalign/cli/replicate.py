@@ -72,7 +72,7 @@ def _print(scores: Sequence[Score]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from brainalign.replication.scoreboard import count_verdicts
+    from brainalign.replication.scoreboard import count_verdicts, data_needed
     from brainalign.replication.verdicts import VERDICTS
 
     console = _console()
@@ -82,10 +82,13 @@ def _print(scores: Sequence[Score]) -> None:
             ("what", 4), ("published", 3), ("ours", 3), ("interval", 2), ("verdict", 2), ("recipe", 2), ("reason", 6)
         ):  # fmt: skip
             table.add_column(column, ratio=ratio, overflow="fold")
-        for s in (s for s in scores if s.paper == name):
+        own = [s for s in scores if s.paper == name]
+        for s in own:
             cells = (f"{s.what} ({s.where})", s.published, s.ours, s.interval, s.verdict_text, s.recipe, s.reason)
             table.add_row(*map(Text, cells))
         console.print(table)
+        for needed, how in data_needed(own).items():
+            console.print(Text(f"{needed}: {how}"))
     counts = Table(title=Text("Verdicts"), title_justify="left")
     for column in ("paper", "check", *VERDICTS):
         counts.add_column(column)

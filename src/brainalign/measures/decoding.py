@@ -124,9 +124,10 @@ def decoding(
     -------
     Result
         For each layer the mean over subjects (with ``sd`` over them, and the 95th percentile of the null in
-        ``null_p95``) and each subject. Statistics, all of clips (means over windows of predictions and of embeddings): ``identification_accuracy`` (pairwise, chance 0.5; ties count
-        half), ``correlation`` (of each dimension over clips, mean over dimensions), ``cosine``, and ``top_K_of_N``. The
-        interval is from the bootstrap over subjects and test clips, fits held fixed; p from predictions that are given
+        ``null_p95``) and each subject. Statistics, all of clips (means over windows of predictions and of embeddings):
+        ``identification_accuracy`` (pairwise, chance 0.5; ties count half), ``correlation`` (of each dimension over
+        clips, mean over dimensions), ``cosine``, and ``top_K_of_N``. The interval is from the bootstrap over subjects
+        and test clips, fits held fixed; p from predictions that are given
         to other test clips. The column ``evaluated`` says which clips were scored: ``test``, ``training, left out``
         (by the inner folds that also chose, so a little too high), or ``training, fitted`` (which says nothing about
         other clips). Rows with a ``category`` are of its test clips, ranked among all. Arrays: ``predictions``

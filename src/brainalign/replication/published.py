@@ -1,6 +1,6 @@
 """The table of published numbers: what a paper prints, where, and how it is checked here.
 
-One TOML file per paper in the folder ``published`` beside this file. Only what a paper, its figures or its release
+One TOML file per paper in the folder ``papers`` beside this file. Only what a paper, its figures or its release
 prints stands there; what was computed from its data afterwards, by us or by others, is no published number.
 """
 
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from brainalign.errors import ResultsError, did_you_mean
 from brainalign.stats.rank_nulls import Alternative
 
-FOLDER = Path(__file__).parent / "published"
+FOLDER = Path(__file__).parent / "papers"
 
 #: Condition on a column of results.csv: a value, or several.
 Rows = dict[str, str | list[str]]

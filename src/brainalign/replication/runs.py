@@ -74,7 +74,9 @@ def read_results(folder: str | Path, recipes: Iterable[str]) -> tuple[str, Recip
         table = pd.read_csv(folder / "results.csv", keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as why:
         raise ResultsError(f"{folder / 'results.csv'} cannot be read: {why}; run the recipe again") from why
-    return recipe, RecipeResults(table, folder, f"results of {folder}, seed {record.get('seed')}")
+    version = record.get("versions", {}).get("brainalign", "of unknown version")
+    how = f"results of {folder}: seed {record.get('seed')}, brainalign {version}"
+    return recipe, RecipeResults(table, folder, how)
 
 
 def _read_provenance(folder: Path) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Score:
     verdict : str
         ``reproduced``, ``same sign``, ``differs``, ``needs data`` or ``not run``.
     needs : str
-        The data that are needed.
+        The data that are needed, by the name under which `how_to_get` explains them.
     check : str
         ``recomputed from the printed statistic and n``, ``... from printed numbers``, ``... from published data``,
         ``computed from the architecture``, ``run``, or ``run, stand-in`` (of another network).
@@ -63,6 +63,8 @@ class Score:
         The recipe that gives ours.
     reason : str
         Why, and what a reader must know.
+    how_to_get : str
+        How to get what is needed.
     """
 
     paper: str
@@ -80,11 +82,15 @@ class Score:
     interval: str = ""
     needs: str = ""
     recipe: str = ""
+    how_to_get: str = ""
 
     @property
     def verdict_text(self) -> str:
-        """The verdict with what is needed: ``"needs data audioset"``."""
-        return f"{self.verdict} {self.needs}".strip()
+        """The verdict with what is needed (``"needs data audioset"``), or marked where nothing was run."""
+        if self.needs:
+            return f"{self.verdict} {self.needs}"
+        mark = "recomputed" if "computed" in self.check else "stand-in" if self.check == STAND_IN else ""
+        return f"{self.verdict} ({mark})" if mark else self.verdict
 
 
 def scoreboard(
@@ -161,7 +167,7 @@ def _score(paper: Paper, number: PublishedNumber, runs: Runs) -> Score:
 
 def _needed(paper: Paper, data: str) -> dict[str, Any]:
     needed = paper.data[data]
-    return {"verdict": "needs data", "needs": data, "reason": f"needs {needed.what}: {needed.how}"}
+    return {"verdict": "needs data", "needs": data, "how_to_get": needed.how, "reason": f"needs {needed.what}"}
 
 
 def _fact(paper: Paper, number: PublishedNumber, check: FactCheck) -> dict[str, Any]:
@@ -272,6 +278,11 @@ def to_table(scores: Sequence[Score]) -> pd.DataFrame:
     first = ("paper", "id", "where", "what", "published", "ours", "interval", "verdict", "needs", "check", "recipe")
     table = pd.DataFrame([asdict(s) for s in scores])
     return table[[*first, *(c for c in table if c not in first)]]
+
+
+def data_needed(scores: Sequence[Score]) -> dict[str, str]:
+    """Return how to get the data that some numbers need, by name."""
+    return {s.needs: s.how_to_get for s in scores if s.needs}
 
 
 def count_verdicts(scores: Sequence[Score]) -> list[tuple[str, str, dict[Verdict, int]]]:

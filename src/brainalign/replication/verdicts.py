@@ -76,7 +76,7 @@ def judge_estimate(
         return "not run", "ours has no interval, so it cannot be judged"
     agrees = None
     if claim is not None and null is not None:
-        agrees = ci_low > null if claim == "greater" else ci_high < null
+        agrees = bool(ci_low > null if claim == "greater" else ci_high < null)
     inside = ci_low <= published <= ci_high
     if inside and agrees is False:
         return "differs", f"our interval holds the published value, but {null:g} (no effect) as well"

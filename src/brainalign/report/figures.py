@@ -18,6 +18,7 @@ from brainalign.report import (
     component_figures,
     decoding_figures,
     quilt_figures,
+    reconstruction_figures,
     selectivity_figures,
 )
 from brainalign.report._draw import style
@@ -81,10 +82,11 @@ TOGETHER: dict[str, Callable[..., Axes]] = {
     **comparison_figures.TOGETHER, **selectivity_figures.TOGETHER, **decoding_figures.TOGETHER,
 }  # fmt: skip
 #: Measures whose figure tells brain data sets apart; all others are drawn for the first alone.
-OF_ALL_BRAINS = frozenset({"decoding"})
+OF_ALL_BRAINS = frozenset({"decoding", "reconstruction"})
 #: Figures of one result that take more than its table.
 OF_RESULT: dict[str, Callable[[Axes, Result], Axes]] = {
     **selectivity_figures.MAIN, **comparison_figures.MAIN, **component_figures.MAIN, **quilt_figures.MAIN,
+    **reconstruction_figures.MAIN,
 }  # fmt: skip
 
 

@@ -122,20 +122,25 @@ def split_half_reliability(repetitions: ArrayLike, *, max_splits: int = 100, see
     return np.atleast_1d(spearman_brown(halves.mean(axis=0), n / half))
 
 
-def ncsnr(repetitions: ArrayLike) -> FloatArray:
+def ncsnr(repetitions: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:
     """Return the noise ceiling signal-to-noise ratio of each unit.
 
     Parameters
     ----------
     repetitions : array_like, shape (n_repetitions, n_stimuli, n_units)
         Repeated measurements.
+    weights : array_like, shape (..., n_stimuli), optional
+        How often each stimulus counts, for a bootstrap.
 
     Returns
     -------
-    ndarray, shape (n_units,)
-        Standard deviation of the signal over stimuli by that of the noise of one repetition. The variance of the
-        noise is the mean over stimuli of the variance over repetitions; the variance of the signal is that of the
-        mean over repetitions less what noise adds to it, and 0 where this is negative. Infinite without noise.
+    ndarray, shape (..., n_units)
+        Standard deviation of the signal over stimuli by that of the noise of one repetition. Each repetition is centred
+        over stimuli first, since its level shifts all stimuli alike and a variance over stimuli does not see it (Allen
+        et al. take z-scores within each session; scales are left alone here). The variance of the noise is then the
+        residual mean square, with (n_repetitions - 1) (n_stimuli - 1) degrees of freedom; the variance of the signal is
+        that of the mean over repetitions less what noise adds to it, and 0 where this is negative. Infinite without
+        noise. The share of signal that follows is the intraclass correlation ICC(3, k) of Shrout & Fleiss (1979).
 
     Raises
     ------
@@ -148,8 +153,15 @@ def ncsnr(repetitions: ArrayLike) -> FloatArray:
     intelligence. Nature Neuroscience 25, 116-126; Methods, "Noise ceiling estimation".
     """
     runs = _repetitions(repetitions)
-    noise = runs.var(axis=0, ddof=1).mean(axis=0)
-    signal = np.maximum(runs.mean(axis=0).var(axis=0, ddof=1) - noise / len(runs), 0)
+    w = np.ones(runs.shape[1]) if weights is None else np.asarray(weights, dtype=np.float64)
+    n = w.sum(axis=-1)[..., np.newaxis]
+    # Centred before squares are taken: the differences of large levels would be rounding.
+    runs = runs - runs.mean(axis=1, keepdims=True)
+    mean = runs.mean(axis=0)
+    residuals = runs - mean
+    levels = sum((w @ own) ** 2 for own in residuals) / n
+    noise = (w @ (residuals**2).sum(axis=0) - levels) / ((len(runs) - 1) * (n - 1))
+    signal = np.maximum((w @ mean**2 - (w @ mean) ** 2 / n) / (n - 1) - noise / len(runs), 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.sqrt(signal / noise)
     return np.asarray(ratio)
