@@ -347,6 +347,35 @@ def test_pictures_of_brain_data_alone(study):
     np.testing.assert_array_equal(weights.columns["b"], brain.arrays["weights"].sel(component="b").values)
 
 
+def test_a_caption_explains_reliability_below_minus_one():
+    """Two repetitions that are nearly opposite: r of -0.8 becomes -8."""
+    rng = np.random.default_rng(0)
+    signal, noise = rng.normal(size=(2, 50, 6))
+    for sign, told in ((-1, True), (1, False)):
+        responses = make_responses(np.stack([signal, sign * signal + 0.3 * noise]), [f"s{i}" for i in range(50)])
+        responses = responses.assign_coords(region=("unit", list("aabbcc")))
+        picture = brain_figures(None, BrainData("lab", responses, "1", "c", "l"))["reliability-histogram"]
+        assert (picture.data["reliability"].min() < -1) == told
+        assert ("Values below -1 are negative correlations of halves" in picture.caption) == told
+
+
+def test_what_cannot_be_drawn_says_why(study):
+    brain = study[0]
+    values = np.arange(brain.responses.sizes["unit"], dtype=float)
+    for units in (brain, brain.responses):
+        assert [type(c) for c in plot_brain_map(units, values).axes[0].collections]
+    with pytest.raises(BrainError, match="the values of units must be numbers, found <U1"):
+        plot_brain_map(brain, ["a"] * len(values))
+    with pytest.raises(BrainError, match="units must be Responses or BrainData, found ndarray"):
+        plot_brain_map(values, values)
+    with pytest.raises(BrainError, match="brain must be BrainData, see load_brain; found NoneType"):
+        brain_map_figures(None, None)
+    renamed = np.where(brain.responses["hemisphere"] == "left", "lh", "rh")
+    for own in (brain.responses, brain.responses.drop_vars("vertex").assign_coords(x=("unit", values), y=("unit", values))):
+        with pytest.raises(BrainError, match="hemisphere is 'lh' for .* units, expected 'left' or 'right'"):
+            plot_brain_map(own.assign_coords(hemisphere=("unit", renamed)), values)
+
+
 def test_units_of_another_brain_are_named(study):
     brain, encoding, _ = study
     other = BrainData("other", brain.responses.isel(unit=slice(3, None)), "1", "c", "l")

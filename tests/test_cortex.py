@@ -17,6 +17,7 @@ from brainalign.brain.cortex_maps import AUDITORY_MM, CENTRES, LANDMARKS, audito
 from brainalign.brain.cortex_noise import FWHM_PER_SD, presentation_correlation, smoothing_factor, visible_variance
 from brainalign.brain.decomposition import infer_profiles
 from brainalign.brain.geometry import fsaverage5_mesh, surface_maps
+from brainalign.brain.reliability import unit_reliability
 from brainalign.brain.simulation import COMPONENTS, demo_truth
 from brainalign.errors import BrainError
 from brainalign.responses import Responses, average_repetitions, load_responses, make_responses, save_responses
@@ -310,6 +311,15 @@ def test_the_median_reliability_is_the_one_that_was_asked_for(truth: Responses, 
     assert (brain.arrays["reliability"].values[~auditory] < reliability).mean() > 0.9
 
 
+def test_the_noise_ceiling_is_the_true_one_whatever_the_runs_add(truth: Responses) -> None:
+    """With one run for each repetition its offset shifts all stimuli alike, and neither truth nor estimate see it."""
+    for run_share in (0.0, 0.6):
+        brain = simulate_cortex(truth, n_subjects=2, n_repetitions=3, run_share=run_share, extent_mm=30)
+        r = brain.arrays["reliability"].values
+        found = unit_reliability(brain.responses)["noise_ceiling"].values
+        assert np.median(found - 3 * r / (1 + 2 * r)) == pytest.approx(0, abs=0.03)
+
+
 def test_seeds_change_what_they_say_and_more_data_keep_the_first(truth: Responses, cortex: BrainData) -> None:
     options = {"n_subjects": 2, "n_repetitions": 2, "extent_mm": 30}
     xr.testing.assert_identical(simulate_cortex(truth, **options).responses, cortex.responses)
@@ -327,8 +337,11 @@ def test_seeds_change_what_they_say_and_more_data_keep_the_first(truth: Response
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_subjects": 0}, "n_subjects must be finite and at least 1, found 0"),
-        ({"n_repetitions": 0}, "n_repetitions must be finite and at least 1"),
+        ({"n_subjects": 0}, "n_subjects must be a whole number of at least 1, found 0"),
+        ({"n_subjects": 1.5}, "n_subjects must be a whole number of at least 1, found 1.5"),
+        ({"n_repetitions": 0}, "n_repetitions must be a whole number of at least 1"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, found -1"),
+        ({"noise_seed": -1}, "noise_seed must be a whole number of at least 0, found -1"),
         ({"reliability": 1.5}, r"reliability must be 0.001 to 1, found 1.5"),
         ({"noise_sd": 0.5}, "give one of reliability and noise_sd"),
         ({"reliability": None}, "give one of reliability and noise_sd"),

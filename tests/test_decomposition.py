@@ -289,9 +289,9 @@ class TestDecomposition:
             (lambda x: x[:, :3], "3 units and 40 stimuli, centred over units, have rank 2: too few for 4"),
             (lambda x: x[:3], "have rank 3: too few for 4"),
             (lambda x: np.where(np.arange(300) == 7, 1.0, x), "units 7 respond alike to all"),
-            (lambda x: np.where(np.arange(300) == 7, np.nan, x), "300|NaN or infinite"),
+            (lambda x: np.where(np.arange(300) == 7, np.nan, x), "NaN or infinite in 1 of 300 units: 7"),
             (lambda x: x.astype(str), "must be real numbers"),
-            (lambda x: x[0], "respond alike"),
+            (lambda x: x[0], r"expected responses \(stimulus, unit\), found 1 dimension$"),
             (lambda x: x[:0], "hold no stimulus"),
         ],
     )
@@ -312,6 +312,9 @@ class TestDecomposition:
         [
             ({"n_components": 0}, "n_components must be a whole number of at least 1, found 0"),
             ({"n_components": 2.5}, "n_components must be a whole number"),
+            ({"n_components": True}, "n_components must be a whole number of at least 1, found True"),
+            ({"seed": -1}, "seed must be a whole number of at least 0, found -1"),
+            ({"seed": "a"}, "seed must be a whole number of at least 0, found 'a'"),
             ({"n_restarts": 0}, "n_restarts"),
             ({"n_angles": 60}, "n_angles must be odd"),
             ({"n_angles": 1}, "n_angles must be a whole number of at least 3"),
@@ -366,6 +369,51 @@ class TestInference:
             infer_weights(truth[:3], brain.responses[:, :3])
         with pytest.raises(BrainError, match="average repetitions"):
             infer_weights(brain.responses, brain.responses)
+
+    def test_a_voxel_without_values_is_named(
+        self, truth: Responses, brain: BrainData, fitted: VoxelDecomposition
+    ) -> None:
+        gap = brain.responses.copy(deep=True)
+        gap[0, 3, 4] = np.nan
+        n, name = gap.sizes["unit"], gap["unit"].values[4]
+        message = f"are NaN or infinite in 1 of {n} units: {name}; leave them out by name"
+        for ask in (lambda: infer_weights(truth, gap), lambda: fitted.transform(gap), lambda: fitted.fit(gap)):
+            with pytest.raises(BrainError, match=message):
+                ask()
+        weights = fitted.weights_.copy(deep=True)
+        weights[2, 4] = np.nan
+        with pytest.raises(BrainError, match=f"weights {message}"):
+            infer_profiles(brain.responses, weights)
+        profiles = truth.copy(deep=True)
+        profiles[0, 1] = np.inf
+        with pytest.raises(BrainError, match=f"profiles are NaN or infinite in 1 of 6 units: {truth.unit.values[1]}"):
+            infer_weights(profiles, brain.responses)
+
+    def test_the_voxels_of_weights_may_have_another_name(self, brain: BrainData, fitted: VoxelDecomposition) -> None:
+        expected = fitted.transform(brain.responses)
+        renamed = fitted.weights_.rename(unit="electrode")
+        xr.testing.assert_identical(infer_profiles(brain.responses, renamed), expected)
+        without = xr.DataArray(
+            fitted.weights_.values, {"component": fitted.weights_["component"].values}, ("component", "voxel")
+        )
+        with pytest.raises(BrainError, match=r"dims \('component', 'voxel'\), but no ids along 'voxel'.*assign_coords"):
+            infer_profiles(brain.responses, without)
+        given = without.assign_coords(voxel=brain.responses["unit"].values)
+        np.testing.assert_array_equal(infer_profiles(brain.responses, given).values, expected.values)
+
+    def test_arrays_without_ids_are_refused(
+        self, truth: Responses, brain: BrainData, fitted: VoxelDecomposition
+    ) -> None:
+        matrix = brain.responses.values[0]
+        for ask, message in (
+            (lambda: fitted.transform(matrix), "responses must be a DataArray with ids, found ndarray"),  # type: ignore[arg-type]
+            (lambda: infer_profiles(brain.responses, matrix), "weights must be a DataArray with dims .* found ndarray"),
+            (lambda: infer_profiles(matrix, fitted.weights_), "responses of voxels must be a DataArray"),
+            (lambda: infer_weights(matrix, brain.responses), "profiles must be a DataArray with ids, found ndarray"),
+            (lambda: infer_weights(truth, matrix), "responses of voxels must be a DataArray"),
+        ):
+            with pytest.raises(BrainError, match=message):
+                ask()
 
 
 class TestNumberOfComponents:
@@ -444,6 +492,8 @@ class TestNumberOfComponents:
             ({"candidates": (0, 1)}, "whole numbers of at least 1, rising"),
             ({"candidates": (2, 2)}, "rising"),
             ({"candidates": (1.5,)}, "whole numbers"),
+            ({"candidates": 6}, r"rising, such as \[4, 6, 8\], found 6"),
+            ({"seed": -1}, "seed must be a whole number of at least 0, found -1"),
             ({"candidates": (40,)}, "40 components are too many for"),
             ({"n_folds": 1}, "n_folds must be between 2 and the 40 stimuli"),
             ({"n_folds": 41}, "n_folds must be between 2 and the 40 stimuli"),

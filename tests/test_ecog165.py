@@ -216,8 +216,15 @@ class TestBadInput:
         ("options", "message"),
         [
             ({"over": "times"}, "over is 'times'; did you mean 'time'"),
-            ({"window_s": (3.0, 4.0)}, r"no sample from 3\.0 to 4\.0 s; there are samples from 0\.0 to 0\.16 s"),
-            ({"window_s": (0.1, 0.1)}, r"no sample from 0\.1 to 0\.1 s"),
+            ({"window_s": (3.0, 4.0)}, r"window_s is \(3\.0, 4\.0\), expected from and until when within 0 to 0\.2 s"),
+            ({"window_s": (0, 9)}, r"window_s is \(0, 9\), expected from and until when within 0 to 0\.2 s"),
+            ({"window_s": (-1, 0.1)}, r"window_s is \(-1, 0\.1\), expected from and until when within 0 to"),
+            ({"window_s": (0.1, 0.1)}, r"window_s is \(0\.1, 0\.1\), expected"),
+            ({"window_s": (float("nan"), 0.1)}, "expected from and until when within 0 to"),
+            ({"window_s": (0.145, 0.175)}, r"no sample from 0\.145 to 0\.175 s"),
+            ({"window_s": 3}, "window_s is 3, expected from and until when, two numbers of seconds"),
+            ({"window_s": ("a", "b")}, r"window_s is \('a', 'b'\), expected from and until when, two numbers"),
+            ({"window_s": (0, 1, 2)}, "expected from and until when, two numbers"),
             ({"over": "windows", "width_s": 0.0}, r"width_s is 0\.0, expected at least a sample, 0\.04 s"),
         ],
     )
@@ -225,6 +232,16 @@ class TestBadInput:
         np.savez(tmp_path / "e.npz", **small)
         with pytest.raises(BrainError, match=message):
             load_ecog165_components(tmp_path / "e.npz", **options)
+
+    def test_a_folder_and_a_list_will_do(self, tmp_path: Path, small: dict[str, Any]) -> None:
+        with pytest.raises(BrainError, match=r"holds no ecog165\.npz; name the file or its folder"):
+            load_ecog165_components(tmp_path)
+        np.savez(tmp_path / ecog165.FILE, **small)
+        expected = load_ecog165_components(tmp_path / ecog165.FILE, window_s=(0, 0.08)).responses
+        found = load_ecog165_components(tmp_path, window_s=[0.0, 0.08]).responses
+        np.testing.assert_array_equal(found, expected)
+        with pytest.raises(BrainError, match="path must name a file or a folder, found 3"):
+            load_ecog165_components(3)  # type: ignore[arg-type]
 
     def test_files_that_are_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(BrainError, match="no file "):

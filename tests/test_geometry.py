@@ -199,6 +199,13 @@ class TestSurfaces:
             surface_maps(vertices("sub-01", [], [20000]), [1.0])
         with pytest.raises(BrainError, match="mesh of the space 'mine' is not known"):
             surface_maps(vertices("sub-01", [1], [2], space="mine"), [1.0, 2.0])
+        for names in (["lh", "rh"], ["L", "right"], ["", "right"]):
+            other = vertices("sub-01", [1], [2]).assign_coords(hemisphere=("unit", names))
+            with pytest.raises(BrainError, match=f"hemisphere is '{names[0]}' for . units, expected 'left' or 'right'"):
+                surface_maps(other, [1.0, 2.0])
+        other = vertices("sub-01", [1], [2], space="fsLR-32k", n_vertices=[10242, 10242])
+        with pytest.raises(BrainError, match=r"n_vertices is \[10242, 10242\], but the space 'fsLR-32k' has \[32492"):
+            surface_maps(other, [1.0, 2.0])
         with pytest.raises(BrainError, match="no coordinate 'vertex', 'hemisphere'"):
             surface_maps(voxels(mask), np.ones(1))
         with pytest.raises(BrainError, match="did you mean 'inflated'"):

@@ -85,9 +85,14 @@ def test_a_subject_without_the_estimate_is_as_if_not_there():
 
 
 def test_percentiles_where_bca_does_not_exist():
+    """The largest weight is 1 in the data and 2 or more in a resample: plain percentiles would leave the 1 out."""
     result = hierarchical_bootstrap(lambda w: np.zeros((len(w), 4, 1)) + w.max(axis=1)[:, None, None], 10, 50,
                                     np.random.default_rng(0))  # fmt: skip
-    assert result.method[0] == "percentile"
+    largest = bootstrap_counts(10, 50, np.random.default_rng(0)).max(axis=1)
+    low, middle, high = np.quantile(largest, [0.025, 0.5, 0.975])
+    assert low >= 2
+    assert (result.method[0], result.estimate[0]) == ("shifted percentile", 1)
+    assert (result.low[0], result.high[0]) == pytest.approx((1 + low - middle, 1 + high - middle))
 
 
 @pytest.mark.parametrize(

@@ -289,6 +289,16 @@ class TestBadFiles:
             with pytest.raises((BrainError, ResponseError)):
                 load_nh2015_components(path)
 
+    def test_a_folder_will_do(self, tmp_path: Path, content: dict[str, Any]) -> None:
+        with pytest.raises(BrainError, match=r"holds no data/components\.mat; name the file or its folder"):
+            load_nh2015_components(tmp_path)
+        savemat(tmp_path / "components.mat", content)
+        found = load_nh2015_components(tmp_path).responses
+        np.testing.assert_array_equal(found, load_nh2015_components(tmp_path / "components.mat").responses)
+        (tmp_path / "data").mkdir()
+        (tmp_path / "components.mat").rename(tmp_path / "data" / "components.mat")
+        np.testing.assert_array_equal(load_nh2015_components(tmp_path).responses, found)
+
     def test_no_file(self, tmp_path: Path) -> None:
         with pytest.raises(BrainError, match=r"no components file .*nowhere\.mat"):
             load_nh2015_components(tmp_path / "nowhere.mat")

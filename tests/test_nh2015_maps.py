@@ -96,3 +96,8 @@ def test_a_changed_file_is_refused(shared_data: Path, tmp_path: Path, monkeypatc
     monkeypatch.setenv("BRAINALIGN_DATA", str(tmp_path))
     with pytest.raises(DownloadError, match=r"1 of 24 files of natsound165 are not in .*do: brainalign fetch"):
         load_nh2015_maps()
+
+
+def test_a_path_that_is_none():
+    with pytest.raises(BrainError, match="path must name a folder, found 3"):
+        load_nh2015_maps(3)

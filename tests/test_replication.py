@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from brainalign._files import sha256
 from brainalign.cli.replicate import replicate
-from brainalign.errors import ResultsError
+from brainalign.errors import MeasureError, ResultsError
 from brainalign.measures import MEASURES
 from brainalign.measures.result import COLUMNS
 from brainalign.recipes import shipped_recipes
@@ -370,7 +370,8 @@ class TestResults:
         rows = claim_rows(WITHOUT, WITH, UNTRAINED, 0.96)
         rows[-1] |= {"ci_low": None, "ci_high": None}
         scores = by_id(scoreboard(["kim2024"], results=[results_folder(tmp_path / "r", CLAIM, rows)]))
-        assert scores["ratio165-gabor-filters"].verdict == "not run"
+        gabor = scores["ratio165-gabor-filters"]
+        assert (gabor.verdict, gabor.value, gabor.ci_low, gabor.interval) == ("not run", 0.96, None, "")
 
 
 TINY = """
@@ -407,6 +408,20 @@ class TestRunning:
         recipe.write_text(recipe.read_text() + "\n# changed\n")
         with pytest.raises(ResultsError, match="as it ships now"):
             Runs(out=out).get(name)
+
+    def test_a_recipe_that_fails_is_tried_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        tried: list[str] = []
+
+        def fail(recipe: str, *_: Any, **__: Any) -> None:
+            tried.append(recipe)
+            raise MeasureError("no luck")
+
+        monkeypatch.setattr("brainalign.replication.runs.run_recipe", fail)
+        scores = [s for s in scoreboard(["kim2024"], run_into=tmp_path / "out") if s.recipe]
+        assert tried == [CLAIM]
+        assert len(scores) == 6
+        assert {s.verdict for s in scores} == {"not run"}
+        assert all(s.reason.startswith("the recipe failed: no luck") for s in scores)
 
     def test_data_that_are_not_there_are_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("BRAINALIGN_DATA", str(tmp_path / "empty"))

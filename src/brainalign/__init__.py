@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from brainalign.measures.depth_profile import depth_profile
     from brainalign.measures.dimensionality import dimensionality
     from brainalign.measures.encoding import component_encoding
+    from brainalign.measures.encoding_map import encoding_map
     from brainalign.measures.level_sweep import level_sweep
     from brainalign.measures.quilt_conditions import quilt_conditions
     from brainalign.measures.quilt_sweep import quilt_sweep
@@ -81,6 +82,7 @@ _WHERE = {
     "depth_profile": "measures.depth_profile",
     "dimensionality": "measures.dimensionality",
     "component_encoding": "measures.encoding",
+    "encoding_map": "measures.encoding_map",
     "level_sweep": "measures.level_sweep",
     "quilt_conditions": "measures.quilt_conditions",
     "quilt_sweep": "measures.quilt_sweep",
@@ -126,6 +128,7 @@ __all__ = [
     "decoding",
     "depth_profile",
     "dimensionality",
+    "encoding_map",
     "extract",
     "infer_profiles",
     "infer_weights",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from brainalign.brain.data import BrainData
-from brainalign.errors import BrainError
+from brainalign.errors import BrainError, did_you_mean
 from brainalign.registry import Registry
 
 if TYPE_CHECKING:
@@ -73,7 +74,15 @@ def load_brain(name: str, **options: Any) -> BrainData:
     Raises
     ------
     BrainError
-        If the name is unknown or the data are not there.
+        If the name or an option is unknown or lacking, or the data are not there.
     """
-    brain: BrainData = BRAINS.get(name)(**options)
+    loader = BRAINS.get(name)
+    known = inspect.signature(loader).parameters
+    unknown = [o for o in options if o not in known]
+    if unknown and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        raise BrainError(f"{name} has no option {unknown[0]!r}; {did_you_mean(unknown[0], known)}")
+    lacking = [n for n, p in known.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD and n not in options]
+    if lacking:
+        raise BrainError(f"{name} needs the option {lacking[0]!r}")
+    brain: BrainData = loader(**options)
     return brain

@@ -18,7 +18,7 @@ from brainalign.brain.cifti import open_cifti_reader
 from brainalign.brain.data import BrainData
 from brainalign.brain.estimation import Design, DesignKind, Reader, count_volumes, estimate_run
 from brainalign.brain.events import check_events, read_events
-from brainalign.brain.images import open_reader
+from brainalign.brain.images import open_reader, quiet_masking
 from brainalign.brain.runs import (
     Estimates,
     Repetitions,
@@ -53,13 +53,14 @@ def load_bids(
     stimulus: str | None = None,
     ignore: Sequence[str] = (),
     stimuli: Sequence[str] | None = None,
+    stimulus_set: Sequence[str] | None = None,
     stimulus_info: Mapping[str, str] | None = None,
     allow_overlap: bool = False,
     allow_missing_volumes: bool = False,
     design: DesignKind = "glm",
     drift: Drift | Literal["none"] | None = "cosine",
     scaling: Scaling | Literal["auto", "none"] | None = "auto",
-    delay_s: float = 4.5,
+    delay_s: float | None = None,
     window_s: float | None = None,
     estimation: Mapping[str, Any] | None = None,
     repetitions: Repetitions = "auto",
@@ -90,15 +91,18 @@ def load_bids(
     reading : mapping, optional
         Further options of :func:`~brainalign.brain.images.open_reader`: ``labels``, ``regions``, ``average_regions``,
         ``spheres``, ``radius_mm``, ``resample``; for images on surfaces those of
-        :func:`~brainalign.brain.surfaces.open_surface_reader` (GIFTI) or
-        :func:`~brainalign.brain.cifti.open_cifti_reader`.
+        :func:`~brainalign.brain.surfaces.open_surface_reader` (GIFTI; its mask is ``vertex_mask`` here) or
+        :func:`~brainalign.brain.cifti.open_cifti_reader`. Files are looked for as `mask` is.
     stimulus : str, optional
         What names the stimulus in the events: a column, or a template such as ``"{genre}.{track:05d}"``
         (:func:`~brainalign.brain.events.read_events`).
     ignore : sequence of str
-        Conditions that are no stimuli, such as ``"rest"``.
+        Conditions that are no stimuli, such as ``"rest"``; one that no events hold is an error.
     stimuli : sequence of str, optional
         Ids of the stimuli there are; a condition that is none of them is an error.
+    stimulus_set : sequence of str, optional
+        Ids of the sounds that are compared, as a recipe gives them: a condition that is none of them may be there if all
+        subjects have it, else the subjects who have it are in error.
     stimulus_info : mapping of str to str, optional
         What travels along: new name to column of the events, for instance ``{"category": "genre"}``.
     allow_overlap : bool
@@ -139,15 +143,19 @@ def load_bids(
     folder = read_bids(
         path, subjects=subjects, task=task, derivatives=derivatives, space=space, desc=desc, **(entities or {})
     )
-    known = None if stimuli is None else [*stimuli, *([how.silence] if how.silence else [])]
+    silence = [how.silence] if how.silence else []
     events, broken = read_all_events(
         folder,
         lambda run: read_events(_events_file(run), stimulus=stimulus, ignore=ignore),
-        stimuli=known,
+        stimuli=None if stimuli is None else [*stimuli, *silence],
         allow_overlap=allow_overlap,
         allow_missing_volumes=allow_missing_volumes,
     )
-    stop_at_broken(broken, on_error)
+    if stimulus_set is not None:
+        broken |= _outside(events, [*stimulus_set, *silence])
+        events = {s: t for s, t in events.items() if s not in broken}
+    stop_at_broken(broken, on_error, others=bool(events))
+    _check_ignored(events, ignore, whole=not broken)
     responses, warnings = respond(
         folder,
         events,
@@ -168,7 +176,7 @@ _NAMED = ("mask", "atlas", "space", "reference")
 def reading_choice(mask: str | None, atlas: str | None, reading: Mapping[str, Any] | None) -> dict[str, Any]:
     """Gather what is to be read out of images; options are checked by name."""
     readers = (open_reader, open_surface_reader, open_cifti_reader)
-    known = {p for opener in readers for p in inspect.signature(opener).parameters} - set(_NAMED)
+    known = {p for opener in readers for p in inspect.signature(opener).parameters} - set(_NAMED) | {"vertex_mask"}
     return {"mask": mask, "atlas": atlas, **_known_options(reading or {}, "reading", known)}
 
 
@@ -247,13 +255,52 @@ def read_all_events(
     return {s: t for s, t in events.items() if s not in broken}, broken
 
 
-def stop_at_broken(broken: Mapping[str, BrainError], on_error: OnError) -> None:
-    """Raise the first of what is broken, unless it is to be passed over."""
+def _outside(events: Events, ids: Collection[str]) -> dict[str, BrainError]:
+    """Name the subjects with a condition that is not in the stimulus set and that not all subjects have."""
+    heard = {s: {str(i) for t in runs.values() for i in t["stimulus_id"]} for s, runs in events.items()}
+    shared = set.intersection(*heard.values()) if heard else set()
+    odd = {s: sorted(own - shared - set(ids)) for s, own in heard.items()}
+    return {
+        s: BrainError(
+            f"{s}: its events name the condition {name_some(map(repr, own))}, which is not in the stimulus set "
+            f"({did_you_mean(own[0], ids)}), nor among the events of all subjects; name with ignore= what is no stimulus"
+        )
+        for s, own in odd.items()
+        if own
+    }
+
+
+def _check_ignored(events: Events, ignore: Sequence[str], *, whole: bool) -> None:
+    """Raise for a condition to be ignored that is nowhere; it may have been in events that are left out."""
+    tables = [t for runs in events.values() for t in runs.values()]
+    ignored = {name for t in tables for name in t.attrs["ignored"]}
+    if whole and (absent := [name for name in ignore if name not in ignored]):
+        conditions = ignored.union(*(t["stimulus_id"] for t in tables))
+        raise BrainError(f"ignore names {absent[0]!r}, which no events hold; {did_you_mean(absent[0], conditions)}")
+
+
+def stop_at_broken(broken: Mapping[str, BrainError], on_error: OnError, *, others: bool) -> None:
+    """Raise the first of what is broken, unless it is to be passed over.
+
+    Parameters
+    ----------
+    broken : mapping of str to BrainError
+        What is wrong with subjects.
+    on_error : {'raise', 'skip'}
+        As :func:`load_bids` takes it.
+    others : bool
+        Whether there are subjects in whom the same goes well, so that passing over this one helps.
+
+    Raises
+    ------
+    BrainError
+        If a subject is broken and `on_error` is ``"raise"``.
+    """
     if on_error not in ("raise", "skip"):
         raise BrainError(f"on_error must be 'raise' or 'skip', found {on_error!r}")
     for why in broken.values():
         if on_error == "raise":
-            raise BrainError(f"{why}; on_error='skip' goes on without this subject")
+            raise BrainError(f"{why}; on_error='skip' goes on without this subject" if others else str(why))
 
 
 def respond(
@@ -302,17 +349,17 @@ def respond(
             done[subject] = _respond_subject(folder, subject, events[subject], design, choice)
         except BrainalignError as why:
             broken[subject] = BrainError(str(why))
-            stop_at_broken(broken, on_error)
+            stop_at_broken(broken, on_error, others=bool(done))
     stimuli, odd = common_stimuli([s for s, _ in done.values()]) if done else ([], {})
     broken |= odd
-    stop_at_broken(broken, on_error)
+    stop_at_broken(broken, on_error, others=True)
     whole = {s: d for s, d in done.items() if s not in broken}
     if not whole:
-        raise BrainError("no subject is left: " + name_some(broken.values(), 3))
+        raise BrainError("no subject is left: " + "; ".join(list(dict.fromkeys(map(str, broken.values())))[:3]))
     estimates = [e for _, runs in whole.values() for e in runs]
     said = stimulus_table(estimates, [t for s in whole for t in events[s].values()], stimulus_info)
     responses, notes = join_subjects([s for s, _ in whole.values()], said.loc[stimuli], repetitions=repetitions)
-    left_out = [f"{s} is left out: {why}" for s, why in sorted(broken.items())]
+    left_out = [f"{s} is left out: {str(why).removeprefix(f'{s}: ')}" for s, why in sorted(broken.items())]
     return responses, [*left_out, *_fewer_runs(folder, list(whole)), *notes]
 
 
@@ -329,19 +376,18 @@ def _respond_subject(
 def _reader(folder: BidsFolder, subject: str, choice: Mapping[str, Any]) -> Reader:
     """Open what is to be read of one subject."""
     runs = folder.subjects[subject]
-    options, space = dict(choice), runs[0].entities.get("space")
+    space = runs[0].entities.get("space")
+    options = {name: _find(folder, subject, value) if name in _FILES else value for name, value in choice.items()}
     if runs[0].kind != "volume":
         if any(options.pop(name) is not None for name in ("mask", "atlas")):
-            raise BrainError(f"{subject}: mask and atlas are for volumes; of surfaces, choose by reading={{...}}")
+            raise BrainError(
+                "mask and atlas are for volumes; of surfaces, choose by reading={vertex_mask={left=..., right=...}}, "
+                "reading={labels=..., regions=[...]} or, of CIFTI, reading={structures=[...]}"
+            )
         if runs[0].kind == "cifti":
             return open_cifti_reader(runs[0].bold[0], space=space, **_options_of(open_cifti_reader, options))
-        return open_surface_reader(space or "fsaverage5", **_options_of(open_surface_reader, options))
-    for name in ("mask", "atlas"):
-        given = options[name]
-        if isinstance(given, str) and given not in ("brain", "compute-epi"):
-            file = Path(given.replace("{subject}", subject))
-            inside = folder.path / file
-            options[name] = inside if not file.is_file() and inside.is_file() else file
+        mask = options.pop("vertex_mask", None)
+        return open_surface_reader(space or "fsaverage5", mask=mask, **_options_of(open_surface_reader, options))
     if options["mask"] is None and options["atlas"] is None and options.get("spheres") is None:
         if not any(r.mask for r in runs):
             raise BrainError(
@@ -352,6 +398,21 @@ def _reader(folder: BidsFolder, subject: str, choice: Mapping[str, Any]) -> Read
     if options["mask"] == "brain":
         options["mask"] = _brain_mask(runs)
     return open_reader(**_options_of(open_reader, options), space=space, reference=runs[0].bold[0])
+
+
+_FILES = ("mask", "atlas", "labels", "vertex_mask")
+
+
+def _find(folder: BidsFolder, subject: str, given: Any) -> Any:
+    """Return the file that is meant, as given or in the folder; of hemispheres, each."""
+    if isinstance(given, Mapping):
+        files = {"left", "right"} & set(given)
+        return {k: _find(folder, subject, v) if k in files else v for k, v in given.items()}
+    if not isinstance(given, str) or given in ("brain", "compute-epi"):
+        return given
+    file = Path(given.replace("{subject}", subject))
+    inside = folder.path / file
+    return inside if not file.is_file() and inside.is_file() else file
 
 
 def _options_of(opener: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -365,7 +426,8 @@ def _brain_mask(runs: Sequence[BoldRun]) -> Any:
     if lacking := [r.name for r in runs if r.mask is None]:
         raise BrainError(f"mask='brain', but there is no *_desc-brain_mask beside the image of {name_some(lacking)}")
     try:
-        return intersect_masks([str(r.mask) for r in runs], threshold=1, connected=False)
+        with quiet_masking():
+            return intersect_masks([str(r.mask) for r in runs], threshold=1, connected=False)
     except ValueError as why:
         raise BrainError(f"{runs[0].subject}: the brain masks of its runs do not fit together: {why}") from why
 

@@ -8,7 +8,7 @@ the folder; nothing that is written in a file is taken for a path.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,7 @@ def read_bids(
     Returns
     -------
     BidsFolder
-        The runs that fit; images are not opened.
+        The runs that fit; images are not opened. A subject with events for a run whose image is missing is broken.
 
     Raises
     ------
@@ -149,7 +149,8 @@ def read_bids(
         raise BrainError(
             f"{images} holds no functional images: looked for sub-*/[ses-*/]func/*_bold with {name_some(EXTENSIONS)}"
         )
-    fitting = _choose(found, subjects, task, wanted, images)
+    allowed = _allowed(found, subjects, task, wanted, images)
+    fitting = _choose(found, allowed, images)
     groups: dict[tuple[tuple[str, str], ...], list[Path]] = {}
     for file in fitting:
         groups.setdefault(_run_key(file), []).append(file)
@@ -162,6 +163,8 @@ def read_bids(
             runs.setdefault(subject, []).append(_run(groups[key], roots))
         except BrainError as why:
             broken.setdefault(subject, why)
+    for subject, why in _without_images(roots, found, fitting, allowed):
+        broken.setdefault(subject, why)
     whole = {s: tuple(r) for s, r in runs.items() if s not in broken}
     return BidsFolder(root, _json(root / "dataset_description.json"), whole, broken, subjects is not None)
 
@@ -195,14 +198,14 @@ def _bold_files(root: Path) -> list[Path]:
     return sorted(f for f in places if f.name.endswith(EXTENSIONS) and not f.name.startswith("."))
 
 
-def _choose(
+def _allowed(
     files: Sequence[Path],
     subjects: Sequence[str] | None,
     task: str | Sequence[str] | None,
     wanted: Mapping[str, str],
     images: Path,
-) -> list[Path]:
-    """Return the files that fit what was asked for; what fits none is an error that says what there is."""
+) -> dict[str, list[str]]:
+    """Return the values that entities may have; one that no file has is an error that says what there is."""
     tasks = [task] if isinstance(task, str) else task
     allowed: dict[str, list[str]] = {k: [v] for k, v in wanted.items()}
     if subjects is not None:
@@ -214,14 +217,42 @@ def _choose(
         for value in values:
             if value not in there:
                 raise BrainError(f"{images} has no images with {entity}-{value}; {did_you_mean(value, there)}")
+    return allowed
+
+
+def _choose(files: Sequence[Path], allowed: Mapping[str, Sequence[str]], images: Path) -> list[Path]:
+    """Return the files that fit what was asked for; that none fits is an error."""
     fitting = [f for f in files if all(parse_entities(f).get(e) in v for e, v in allowed.items())]
     if not fitting:
         asked = ", ".join(f"{e}-{'|'.join(v)}" for e, v in allowed.items())
         raise BrainError(f"{images} has no images with {asked} together")
     several = sorted({parse_entities(f).get("task", "") for f in fitting})
-    if tasks is None and len(several) > 1:
+    if "task" not in allowed and len(several) > 1:
         raise BrainError(f"{images} has several tasks: say task= one or more of {name_some(map(repr, several), 20)}")
     return fitting
+
+
+def _without_images(
+    roots: Sequence[Path], found: Sequence[Path], fitting: Sequence[Path], allowed: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[str, BrainError]]:
+    """Give the subjects who have events of a run that was asked for, but no image that fits."""
+    chosen = [parse_entities(f).items() for f in fitting]
+    others = [parse_entities(f) for f in found if f not in set(fitting)]
+    by_run = {e: v for e, v in allowed.items() if e in _RUN_ENTITIES}
+    levels = ("sub-*", "sub-*/func", "sub-*/ses-*", "sub-*/ses-*/func")
+    for file in sorted(f for root in roots for level in levels for f in root.glob(f"{level}/*_events.tsv")):
+        own = parse_entities(file)
+        asked = all(own.get(e) in (None, *v) for e, v in by_run.items())
+        if file.name.startswith(".") or not asked or any(own.items() <= e for e in chosen):
+            continue
+        # Its images may be of runs that were not asked for, by an entity that the events do not name.
+        if any(own.items() <= e.items() and any(e.get(k) not in v for k, v in by_run.items()) for e in others):
+            continue
+        message = (
+            f"{_join(own, *_RUN_ENTITIES)} has events but no image that fits in {roots[0]}; get the image, or choose "
+            f"by task=, subjects= or entities= what is to be read"
+        )
+        yield subject_name(own.get("sub", "")), BrainError(message)
 
 
 def _run_key(file: Path) -> tuple[tuple[str, str], ...]:
@@ -243,24 +274,32 @@ def _run(files: Sequence[Path], roots: tuple[Path, ...]) -> BoldRun:
             f"choose by {name_some((f'{e}=' for e in differ), 20)} ({name_some(values, 20)})" if differ else "keep one"
         )
         raise BrainError(f"{len(files)} images of one run fit: {name_some(f.name for f in files)}; {choice}")
+    # Each hemisphere of a surface may have a sidecar of its own.
+    sidecars = [_sidecar(roots, f) for f in files]
+    if len(times := {str(s.get("RepetitionTime")) for s in sidecars}) > 1:
+        raise BrainError(f"the sidecars of {name_some(f.name for f in files)} say RepetitionTime {' and '.join(times)}")
     entities.pop("hemi", None)
     folder = files[0].parent
     confounds = folder / f"{_join(entities, *_RUN_ENTITIES)}_desc-confounds_timeseries.tsv"
     mask = f"{_join(entities, *_RUN_ENTITIES, 'space', 'res')}_desc-brain_mask.nii"
-    sidecar: dict[str, Any] = {}
-    for root in reversed(roots):
-        for path in _inherited(root, files[0], "bold", ".json", entities):
-            sidecar |= _json(path)
     events = [f for root in reversed(roots) for f in _inherited(root, files[0], "events", ".tsv", entities)]
     return BoldRun(
         subject=subject_name(entities["sub"]),
         entities=entities,
         bold=tuple(files),
-        sidecar=sidecar,
+        sidecar={k: v for s in sidecars for k, v in s.items()},
         events=events[-1] if events else None,
         mask=next((folder / n for n in (f"{mask}.gz", mask) if (folder / n).exists()), None),
         confounds=confounds if confounds.exists() else None,
     )
+
+
+def _sidecar(roots: tuple[Path, ...], bold: Path) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for root in reversed(roots):
+        for path in _inherited(root, bold, "bold", ".json", parse_entities(bold)):
+            merged |= _json(path)
+    return merged
 
 
 def _join(entities: Mapping[str, str], *names: str) -> str:

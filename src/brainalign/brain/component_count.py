@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from brainalign.brain.checks import check_whole
 from brainalign.brain.decomposition import check_voxels
 from brainalign.errors import BrainError, did_you_mean
 from brainalign.responses import Responses
@@ -67,10 +68,11 @@ def cross_validate_n_components(
         If candidates are too many for a fold, repetitions are lacking, or for what :meth:`VoxelDecomposition.fit`
         finds.
     """
+    check_whole("seed", seed, 0)
     mean = check_voxels(responses)
     counts = np.asarray(candidates)
     if counts.ndim != 1 or not len(counts) or counts.dtype.kind not in "iu" or (np.diff(counts, prepend=0) < 1).any():
-        raise BrainError(f"candidates must be whole numbers of at least 1, rising, found {list(candidates)}")
+        raise BrainError(f"candidates must be whole numbers of at least 1, rising, such as [4, 6, 8], found {candidates!r}")
     repeated = mean.values[np.newaxis]
     if isinstance(responses, xr.DataArray) and "repetition" in responses.dims:
         repeated = responses.values

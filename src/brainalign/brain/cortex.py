@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from brainalign.brain.checks import check_whole
 from brainalign.brain.cortex_maps import AUDITORY_MM, CENTRES, SURROUND, Patch, Position, auditory_patch
 from brainalign.brain.cortex_noise import (
     presentation_correlation,
@@ -122,9 +123,12 @@ def simulate_cortex(
     _check_truth(truth)
     if (reliability is None) == (noise_sd is None):
         raise BrainError("give one of reliability and noise_sd, and None for the other")
+    whole = {"n_subjects": n_subjects, "n_repetitions": n_repetitions, "n_runs": n_runs}
+    for what, count in whole.items():
+        check_whole(what, count, 1)
+    check_whole("seed", seed, 0)
+    check_whole("noise_seed", noise_seed, 0)
     _check_numbers(
-        n_subjects=(n_subjects, 1, np.inf),
-        n_repetitions=(n_repetitions, 1, np.inf),
         reliability=(reliability, 1e-3, 1),
         noise_sd=(noise_sd, 0, np.inf),
         noise_smoothness_mm=(noise_smoothness_mm, 0, 50),

@@ -17,10 +17,19 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from brainalign.brain.checks import check_finite, check_labelled, check_whole
 from brainalign.brain.matching import Method, assign, match_components
 from brainalign.brain.negentropy import RotationSearch
 from brainalign.errors import BrainError, ResponseError, did_you_mean, name_some
-from brainalign.responses import Responses, align, average_repetitions, check_responses, make_responses
+from brainalign.responses import (
+    DIMS,
+    DIMS_REPEATED,
+    Responses,
+    align,
+    average_repetitions,
+    check_responses,
+    make_responses,
+)
 
 Array = NDArray[np.float64]
 
@@ -131,10 +140,8 @@ class VoxelDecomposition:
         return self
 
     def _check_parameters(self) -> None:
-        for name, least in (("n_components", 1), ("n_restarts", 1), ("n_angles", 3), ("max_sweeps", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int | np.integer) or value < least:
-                raise BrainError(f"{name} must be a whole number of at least {least}, found {value!r}")
+        for name, least in (("n_components", 1), ("n_restarts", 1), ("n_angles", 3), ("max_sweeps", 1), ("seed", 0)):
+            check_whole(name, getattr(self, name), least)
         if self.n_angles % 2 == 0:
             raise BrainError(f"n_angles must be odd, so that no rotation is among them, found {self.n_angles}")
         if self.scale not in ("rms", "maximum"):
@@ -188,6 +195,7 @@ class VoxelDecomposition:
             If this has not been fitted, or the voxels are others.
         """
         self._check_fitted()
+        check_labelled("responses", responses, (DIMS, DIMS_REPEATED))
         missing = self.weights_.indexes["unit"].difference(responses.indexes["unit"], sort=False)
         if len(missing):
             raise BrainError(f"the responses lack the units {name_some(missing)}, to which this was fitted")
@@ -254,11 +262,15 @@ def check_voxels(responses: Responses | ArrayLike) -> Responses:
     """
     try:
         if not isinstance(responses, xr.DataArray):
-            matrix = np.atleast_2d(responses)
-            ids = [str(i) for i in range(matrix.shape[-2])]
-            responses = make_responses(matrix, ids, allow_constant=True)
-        else:
-            check_responses(responses, allow_constant=True)
+            matrix = np.asarray(responses)
+            if matrix.ndim not in (2, 3):
+                plural = "" if matrix.ndim == 1 else "s"
+                raise BrainError(f"expected responses (stimulus, unit), found {matrix.ndim} dimension{plural}")
+            responses = xr.DataArray(matrix, dims=DIMS if matrix.ndim == 2 else DIMS_REPEATED)
+            responses = responses.assign_coords({d: [str(i) for i in range(responses.sizes[d])] for d in DIMS})
+        if responses.dtype.kind in "iuf" and "unit" in responses.dims:
+            check_finite("responses", responses)
+        check_responses(responses, allow_constant=True)
     except ResponseError as why:
         raise BrainError(f"these responses cannot be decomposed: {why}") from why
     responses = average_repetitions(responses)
@@ -317,7 +329,8 @@ def infer_profiles(voxels: Responses, weights: xr.DataArray) -> Responses:
     voxels : Responses
         Dims ``(stimulus, unit)`` or ``(repetition, stimulus, unit)``; to any sounds.
     weights : DataArray, dims (component, unit)
-        Weight of each component in each voxel; matched to the voxels by unit id.
+        Weight of each component in each voxel; matched to the voxels by unit id. The second dimension may have another
+        name (``voxel``, ``electrode``) if it has ids.
 
     Returns
     -------
@@ -327,17 +340,36 @@ def infer_profiles(voxels: Responses, weights: xr.DataArray) -> Responses:
     Raises
     ------
     BrainError
-        If a voxel has no weights, or the weights do not determine the components.
+        If a voxel has no weights or values that are not finite, the weights have no ids of voxels, or they do not
+        determine the components.
     """
+    check_labelled("responses of voxels", voxels, (DIMS, DIMS_REPEATED))
+    weights = _of_units(weights)
+    check_finite("responses of voxels", voxels)
     missing = voxels.indexes["unit"].difference(weights.indexes["unit"], sort=False)
     if len(missing):
         raise BrainError(f"no weights for the units {name_some(missing)}")
-    W = weights.sel(unit=voxels["unit"]).transpose("component", "unit").values
+    check_finite("weights", weights := weights.sel(unit=voxels["unit"]))
+    W = weights.transpose("component", "unit").values
     rank = np.linalg.matrix_rank(W)
     if rank < len(W):
         raise BrainError(f"weights of rank {rank} do not determine {len(W)} components")
     source = f"components estimated from {voxels.attrs.get('source', 'voxels')}"
     return _profiles(voxels.values @ np.linalg.pinv(W), weights["component"].values.tolist(), voxels, source)
+
+
+def _of_units(weights: xr.DataArray) -> xr.DataArray:
+    """Call the dimension of weights along which voxels lie ``unit``, and raise if it has no ids."""
+    if not isinstance(weights, xr.DataArray) or "component" not in weights.dims or weights.ndim != 2:
+        found = weights.dims if isinstance(weights, xr.DataArray) else type(weights).__name__
+        raise BrainError(f"weights must be a DataArray with dims ('component', 'unit'), found {found}")
+    (dim,) = (str(d) for d in weights.dims if d != "component")
+    if dim not in weights.indexes:
+        raise BrainError(
+            f"weights have dims {weights.dims}, but no ids along {dim!r} to match them to the units of the responses; "
+            f"if their order is known: weights.assign_coords({dim}=responses['unit'].values)"
+        )
+    return weights if dim == "unit" else weights.rename({dim: "unit"})
 
 
 def infer_weights(profiles: Responses, responses: Responses) -> xr.DataArray:
@@ -358,12 +390,16 @@ def infer_weights(profiles: Responses, responses: Responses) -> xr.DataArray:
     Raises
     ------
     BrainError
-        If there are repetitions of profiles, or the profiles do not determine the weights.
+        If there are repetitions of profiles, values that are not finite, or the profiles do not determine the weights.
     ResponseError
         If the stimuli differ.
     """
-    if profiles.dims != ("stimulus", "unit"):
+    check_labelled("profiles", profiles, (DIMS, DIMS_REPEATED))
+    check_labelled("responses of voxels", responses, (DIMS, DIMS_REPEATED))
+    if profiles.dims != DIMS:
         raise BrainError(f"profiles have dims {profiles.dims}, expected ('stimulus', 'unit'); average repetitions")
+    check_finite("profiles", profiles)
+    check_finite("responses of voxels", responses)
     profiles, responses = align(profiles, average_repetitions(responses))
     rank = np.linalg.matrix_rank(profiles.values)
     if rank < profiles.sizes["unit"]:

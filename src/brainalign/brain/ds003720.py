@@ -47,7 +47,7 @@ HOW_TO_GET = (
 )
 
 _INFO = ("category", "split", "start_s", "end_s")
-_DELAY_S = {None: 4.5, "denk2023": 0.0}
+_DELAY_S = {None: None, "denk2023": 0.0}
 
 
 def load_ds003720(
@@ -132,8 +132,6 @@ def load_ds003720(
         space=space,
         desc=desc,
     )
-    events, broken = read_all_events(folder, _events_of)
-    stop_at_broken(broken, on_error)
     is_glm = design in ("glm", "separate")
     chosen: dict[str, Any] = {
         "kind": design,
@@ -143,14 +141,18 @@ def load_ds003720(
         "delay_s": _DELAY_S[protocol] if delay_s is None else delay_s,
         "window_s": window_s,
         "step_s": step_s,
-        "incomplete": "shorten",
     }
+    if design == "windows":
+        chosen["incomplete"] = "shorten"
+    how, choice = make_design(chosen, {}), reading_choice(mask, atlas, reading)
+    events, broken = read_all_events(folder, _events_of)
+    stop_at_broken(broken, on_error, others=bool(events))
     responses, warnings = respond(
         folder,
         events,
         broken,
-        make_design(chosen, {}),
-        reading_choice(mask, atlas, reading),
+        how,
+        choice,
         stimulus_info={c: c for c in _INFO},
         repetitions=repetitions,
         on_error=on_error,

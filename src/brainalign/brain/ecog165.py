@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tomllib
 import zipfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from brainalign._files import sha256, shipped
+from brainalign.brain.checks import file_in
 from brainalign.brain.data import BrainData
 from brainalign.errors import BrainError, did_you_mean, name_some
 from brainalign.responses import make_responses
@@ -37,7 +39,7 @@ def load_ecog165_components(
     path: str | Path | None = None,
     *,
     over: Over = "time-average",
-    window_s: tuple[float, float] | None = None,
+    window_s: Sequence[float] | None = None,
     width_s: float = 0.5,
 ) -> BrainData:
     """Load the 15 response components of 272 electrodes in 15 patients.
@@ -48,13 +50,13 @@ def load_ecog165_components(
     Parameters
     ----------
     path : path-like, optional
-        An ``ecog165.npz``; the fetched one if not given.
+        An ``ecog165.npz``, or a folder that holds it; the fetched one if not given.
     over : {'time-average', 'windows', 'time'}
         One unit per component (the mean over the window), per component and stretch of `width_s`, or per component and
         sample (25 Hz).
-    window_s : (float, float), optional
-        From and until when after sound onset (s; the end is not included); everything, 0 to 3 s, if not given. Sounds
-        last 2 s.
+    window_s : sequence of two floats, optional
+        From and until when after sound onset (s; the end is not included), within 0 to 3 s; everything if not given.
+        Sounds last 2 s.
     width_s : float
         Width of the stretches for ``over="windows"`` (s); the last may be shorter.
 
@@ -71,7 +73,7 @@ def load_ecog165_components(
     ------
     BrainError
         If the file is not the published one, cannot be read, lacks an array or has other sounds, or the window holds no
-        sample.
+        sample or reaches beyond those that there are.
     DownloadError
         If it has not been fetched.
     """
@@ -87,7 +89,7 @@ def load_ecog165_electrodes(
     path: str | Path | None = None,
     *,
     over: Over = "time-average",
-    window_s: tuple[float, float] | None = None,
+    window_s: Sequence[float] | None = None,
     width_s: float = 0.5,
     averages: bool = False,
 ) -> BrainData:
@@ -139,7 +141,7 @@ def _read(path: str | Path | None, fields: tuple[str, ...]) -> tuple[Path, dict[
         path = check_fetched(NAME, [FILE]) / FILE
         if sha256(path) != published_digests(NAME)[FILE]:
             raise BrainError(f"{path} is not the published file; do: brainalign fetch {NAME} --from FOLDER")
-    path = Path(path)
+    path = file_in(path, FILE)
     if not path.is_file():
         raise BrainError(f"no file {path}")
     try:
@@ -161,7 +163,7 @@ def _brain(
     units: list[str],
     info: dict[str, NDArray[Any]],
     over: str,
-    window_s: tuple[float, float] | None,
+    window_s: Sequence[float] | None,
     width_s: float,
     warnings: tuple[str, ...] = (),
 ) -> BrainData:
@@ -199,14 +201,15 @@ def _brain(
 
 
 def _stretches(
-    times: NDArray[Any], over: str, window_s: tuple[float, float] | None, width_s: float
+    times: NDArray[Any], over: str, window_s: Sequence[float] | None, width_s: float
 ) -> list[NDArray[np.intp]]:
     """Return the samples that each unit is the mean of."""
     if over not in _OVER:
         raise BrainError(f"over is {over!r}; {did_you_mean(over, _OVER)}")
     # Half a sample of slack: times are multiples of 0.04 or 0.01 s to rounding.
     step = times[1] - times[0]
-    start, end = (times[0], times[-1] + step) if window_s is None else window_s
+    first, last = float(times[0]), round(float(times[-1] + step), 6)
+    start, end = (first, last) if window_s is None else _checked_window(window_s, first, last)
     inside = np.flatnonzero((times >= start - step / 2) & (times < end - step / 2))
     if not len(inside):
         raise BrainError(f"no sample from {start} to {end} s; there are samples from {times[0]} to {times[-1]:g} s")
@@ -218,6 +221,16 @@ def _stretches(
         raise BrainError(f"width_s is {width_s}, expected at least a sample, {step:g} s")
     number = np.floor((times[inside] - times[inside[0]] + step / 2) / width_s).astype(int)
     return [inside[number == n] for n in np.unique(number)]
+
+
+def _checked_window(window_s: Sequence[float], first: float, last: float) -> tuple[float, float]:
+    ends = list(window_s) if isinstance(window_s, Sequence | np.ndarray) and not isinstance(window_s, str) else []
+    if len(ends) != 2 or not all(isinstance(e, int | float | np.number) and not isinstance(e, bool) for e in ends):
+        raise BrainError(f"window_s is {window_s!r}, expected from and until when, two numbers of seconds")
+    start, end = (float(e) for e in ends)
+    if not first <= start < end <= last:
+        raise BrainError(f"window_s is {window_s!r}, expected from and until when within {first:g} to {last:g} s")
+    return start, end
 
 
 def _weights(content: dict[str, NDArray[Any]], components: list[str]) -> xr.DataArray:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -45,12 +46,15 @@ class Design:
         z-scores.
     confounds : sequence of str
         Columns of the confounds table that are regressed out.
+    confounds_na : {'error', 'zero'}
+        What to do with an ``n/a`` in the first row, where derivatives (``trans_x_derivative1``,
+        ``framewise_displacement``) have no value: stop, or take 0. One in any other row is an error.
     hrf : {'glover', 'spm'}
         Haemodynamic response of a GLM.
     noise_model : {'ar1', 'ols'}
         Of a GLM.
     delay_s : float
-        Haemodynamic delay of blocks and windows, in s.
+        Haemodynamic delay of blocks and windows, in s; by default 4.5.
     window_s, step_s : float
         Length of a window (by default the whole stimulus, under its own id), and from one window to the next, in s.
     incomplete : {'error', 'shorten'}
@@ -69,9 +73,10 @@ class Design:
     cutoff_s: float = 128.0
     scaling: Scaling | Literal["auto"] | None = "auto"
     confounds: Sequence[str] = ()
+    confounds_na: Literal["error", "zero"] = "error"
     hrf: Literal["glover", "spm"] = "glover"
     noise_model: Literal["ar1", "ols"] = "ar1"
-    delay_s: float = 4.5
+    delay_s: float | None = None
     window_s: float | None = None
     step_s: float = 1.5
     incomplete: Incomplete = "error"
@@ -80,20 +85,36 @@ class Design:
     acquisition_offset_s: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raise if there is no such design."""
+        """Raise if there is no such design, or an option is no number or has no effect in it."""
         for what, value, known in (
             ("design", self.kind, get_args(DesignKind)),
             ("drift", self.drift, (*get_args(Drift), None)),
             ("scaling", self.scaling, ("auto", *get_args(Scaling), None)),
+            ("way with confounds_na", self.confounds_na, ("error", "zero")),
         ):
             if value not in known:
                 raise BrainError(f"no {what} {value!r}; {did_you_mean(value, filter(None, known))}")
-        if self.window_s is not None and self.kind != "windows":
-            raise BrainError(f"window_s is an option of design='windows', not of {self.kind!r}")
+        for option in fields(self):
+            kinds = _ONLY.get(option.name, get_args(DesignKind))
+            if self.kind not in kinds and getattr(self, option.name) != option.default:
+                designs = " or ".join(repr(k) for k in kinds)
+                raise BrainError(f"{option.name} is an option of design={designs}, not of {self.kind!r}")
+        for name, least in _SECONDS.items():
+            value = getattr(self, name)
+            if value is None and name in ("delay_s", "window_s"):
+                continue
+            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            if not number or value < 0 or (least == "above" and value == 0):
+                raise BrainError(f"{name} must be a number of seconds, {least} 0, found {value!r}")
         if self.drift == "median" and self.kind in ("glm", "separate"):
             raise BrainError("a GLM has regressors for drifts: drift must be 'cosine', 'polynomial' or None")
-        if self.discard < 0:
-            raise BrainError(f"discard must not be negative, found {self.discard}")
+        if isinstance(self.discard, bool) or not isinstance(self.discard, int) or self.discard < 0:
+            raise BrainError(f"discard must not be negative, and a whole number of volumes; found {self.discard!r}")
+
+    @property
+    def delay(self) -> float:
+        """Haemodynamic delay in s: what was asked for, or 4.5."""
+        return 4.5 if self.delay_s is None else self.delay_s
 
     @property
     def series_scaling(self) -> Scaling | None:
@@ -101,6 +122,23 @@ class Design:
         if self.scaling != "auto":
             return self.scaling
         return "percent" if self.kind in ("glm", "separate") or self.silence is not None else "zscore"
+
+
+#: The designs in which an option has an effect, where not in all.
+_ONLY: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("hrf", "noise_model"), ("glm", "separate")),
+    **dict.fromkeys(("silence", "acquisitions", "acquisition_offset_s"), ("block",)),
+    **dict.fromkeys(("window_s", "step_s", "incomplete"), ("windows",)),
+    "delay_s": ("block", "windows"),
+}
+#: Options in seconds, and whether 0 is allowed.
+_SECONDS = {
+    "cutoff_s": "above",
+    "delay_s": "at least",
+    "window_s": "above",
+    "step_s": "above",
+    "acquisition_offset_s": "at least",
+}
 
 
 def count_volumes(run: BoldRun) -> int:
@@ -173,7 +211,10 @@ def _confounds(run: BoldRun, design: Design) -> pd.DataFrame | None:
     for name in design.confounds:
         if name not in table:
             raise BrainError(f"{run.confounds.name} has no column {name!r}; {did_you_mean(name, table.columns)}")
-    return table[list(design.confounds)].iloc[design.discard :]
+    chosen = table[list(design.confounds)]
+    if design.confounds_na == "zero":
+        chosen = pd.concat([chosen.iloc[:1].fillna(0), chosen.iloc[1:]])
+    return chosen.iloc[design.discard :]
 
 
 def without_discarded(events: pd.DataFrame, start_s: float) -> pd.DataFrame:
@@ -242,7 +283,7 @@ def _estimate(
             named,
             tr,
             acquisitions=design.acquisitions,
-            delay_s=design.delay_s,
+            delay_s=design.delay,
             acquisition_offset_s=design.acquisition_offset_s,
             silence=design.silence,
             per="occurrence",
@@ -254,7 +295,7 @@ def _estimate(
         repetition_time=tr,
         window_s=design.window_s,
         step_s=design.step_s,
-        delay_s=design.delay_s,
+        delay_s=design.delay,
         incomplete=design.incomplete,
     )
     return windows.table, windows.values

@@ -35,8 +35,8 @@ def read_events(path: str | Path, *, stimulus: str | None = None, ignore: Sequen
     -------
     DataFrame
         In order of onset: ``stimulus_id``, ``onset``, ``duration``, and the other columns as text without quotes. Rows
-        whose stimulus is ``n/a`` or in `ignore` are left out; ``attrs["n_ignored"]`` counts them, ``attrs["file"]`` is
-        the name of the file.
+        whose stimulus is ``n/a`` or in `ignore` are left out; ``attrs["n_ignored"]`` counts them, ``attrs["ignored"]``
+        names them, ``attrs["file"]`` is the name of the file.
 
     Raises
     ------
@@ -48,16 +48,18 @@ def read_events(path: str | Path, *, stimulus: str | None = None, ignore: Sequen
     columns, rows = _read_rows(path)
     name_stimulus = _namer(stimulus, columns, path.name)
     events: list[dict[str, Any]] = []
+    ignored = set()
     for number, row in rows:
         named = name_stimulus(row, number)
         if named == NOT_AVAILABLE or named in ignore:
+            ignored.add(named)
             continue
         times = {c: _seconds(row[c], c, path.name, number) for c in ("onset", "duration")}
         events.append({"stimulus_id": named, **row, **times})
     if not events:
         raise BrainError(f"{path.name} names no stimulus in its {len(rows)} rows; say with stimulus= which column does")
     table = pd.DataFrame(events).sort_values("onset", kind="stable", ignore_index=True)
-    table.attrs = {"file": path.name, "n_ignored": len(rows) - len(events)}
+    table.attrs = {"file": path.name, "n_ignored": len(rows) - len(events), "ignored": sorted(ignored)}
     return table
 
 
@@ -177,8 +179,8 @@ def check_events(
         ids = set(known)
         if unknown := [s for s in dict.fromkeys(events["stimulus_id"]) if s not in ids]:
             raise BrainError(
-                f"{file} names the unknown condition {name_some(map(repr, unknown))}; {did_you_mean(unknown[0], ids)} "
-                f"Name with ignore= what is no stimulus."
+                f"{file} names the unknown condition {name_some(map(repr, unknown))} ({did_you_mean(unknown[0], ids)}); "
+                f"name with ignore= what is no stimulus"
             )
     ends = events["onset"] + events["duration"]
     early, late = events["onset"] < -TOLERANCE_S, ends > duration_s + TOLERANCE_S

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,9 @@ def load_images(
             loaded.append(_read_subject(str(subject), rows, list(info.index), table, within, options, bad_units))
         except BrainalignError as why:
             if on_error == "raise":
-                raise BrainError(f"{subject}: {why}; on_error='skip' leaves the subject out") from why
+                # After another subject was read, the mask and the options are known to do.
+                hint = "; on_error='skip' leaves the subject out" if loaded else ""
+                raise BrainError(f"{subject}: {why}{hint}") from why
             left_out.append(f"{subject} is left out: {why}")
     if not loaded:
         raise BrainError(f"no subject could be read: {left_out[0]}")
@@ -242,18 +245,25 @@ def _open(
     """Open the reader that fits the first file."""
     first = source[0][1]
     reader: Any
+    is_cifti = first.name.endswith((".dscalar.nii", ".dtseries.nii"))
+    if not source[0][0] and not is_cifti and first.name.endswith((".gii", ".gii.gz")):
+        raise BrainError(f"{first.name} is of one hemisphere: name it in a column 'hemisphere'")
+    opener: Callable[..., Any] = open_surface_reader if source[0][0] else open_cifti_reader if is_cifti else open_reader
+    known = set(inspect.signature(opener).parameters) - {"hemispheres", "reference"}
+    for name in options:
+        if name not in known:
+            raise BrainError(
+                f"{name} is no option for files such as {first.name}"
+                f"{'; name the hemispheres in the table' if name == 'hemispheres' else ''}; {did_you_mean(name, known)}"
+            )
     try:
         if source[0][0]:
             reader = open_surface_reader(**options, hemispheres=[h for h, _ in source])
             return reader.units, reader.unit_info, reader.attrs, lambda s: reader.read(dict(s), allow_bad=True)
-        if first.name.endswith((".dscalar.nii", ".dtseries.nii")):
-            reader = open_cifti_reader(first, **options)
-        elif first.name.endswith((".gii", ".gii.gz")):
-            raise BrainError(f"{first.name} is of one hemisphere: name it in a column 'hemisphere'")
-        else:
-            reader = open_reader(**options)
-    except TypeError as why:
-        raise BrainError(f"an option for reading does not fit files such as {first.name}: {why}") from why
+        reader = open_cifti_reader(first, **options) if is_cifti else open_reader(**options)
+    except (TypeError, AttributeError) as why:
+        given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        raise BrainError(f"an option for reading {first.name} has a value of the wrong kind: {given}") from why
     return reader.units, reader.unit_info, reader.attrs, lambda s: reader.read(s[0][1], allow_bad=True)
 
 

@@ -186,15 +186,23 @@ def surface_maps(
     Raises
     ------
     BrainError
-        If the units are no vertices, several lie on one vertex, or they do not fit the mesh.
+        If the units are no vertices, several lie on one vertex, their hemisphere is neither left nor right, or they do
+        not fit the mesh.
     """
     column, where = _columns(units, values, ("vertex", "hemisphere"), "vertices of a mesh")
+    check_hemispheres(units, where)
     subjects = _subjects(units)
     space, sizes = (_attribute(units, name, subjects[where]) for name in ("space", "n_vertices"))
     if mesh is not None:
         sizes = [len(mesh[h][0]) for h in HEMISPHERES]
-    elif sizes is None and space in N_VERTICES:
-        sizes = [N_VERTICES[space]] * 2
+    elif space in N_VERTICES:
+        expected = [N_VERTICES[space]] * 2
+        if sizes is not None and [int(n) for n in sizes] != expected:
+            raise BrainError(
+                f"the attribute n_vertices is {[int(n) for n in sizes]}, but the space {space!r} has {expected} vertices "
+                f"in the left and right hemisphere: correct the attribute that is wrong"
+            )
+        sizes = expected
     if sizes is None:
         raise BrainError(f"the mesh of the space {space!r} is not known: give it as mesh")
     maps = {}
@@ -210,6 +218,27 @@ def surface_maps(
             int(size), vertices, column[here], subjects[here], np.nan, average_subjects, f"{hemisphere} vertex"
         )
     return maps
+
+
+def check_hemispheres(units: Responses, where: NDArray[np.bool_]) -> None:
+    """Raise if units that have a place are in a hemisphere of another name than ``left`` and ``right``.
+
+    Parameters
+    ----------
+    units : Responses
+        With the coordinate ``hemisphere``.
+    where : ndarray of bool, shape (n_units,)
+        Which units have a place.
+
+    Raises
+    ------
+    BrainError
+        Names the first other entry.
+    """
+    found = units["hemisphere"].values[where].astype(str)
+    other = found[~np.isin(found, HEMISPHERES)]
+    if len(other):
+        raise BrainError(f"hemisphere is {str(other[0])!r} for {len(other)} units, expected 'left' or 'right'")
 
 
 def fsaverage5_mesh(surface: str = "inflated") -> dict[str, Mesh]:

@@ -7,7 +7,9 @@ beside others (96 x 96 x 68 x 410 voxels are 2 GB).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +95,7 @@ class ImageReader:
             if not same_grid(image, self.grid) and not self.resample:
                 raise BrainError(
                     f"{name} is on the grid {describe_grid(image)}, the mask or atlas on {describe_grid(self.grid)}; "
-                    f"give images of one grid, or pass resample=True to bring the image to the grid of the mask"
+                    f"give images of one grid, or say reading={{resample=true}} to bring the image to the grid of the mask"
                 )
             values = self._read(image)
         if not allow_bad:
@@ -270,6 +272,16 @@ def _means_reader(
     return ImageReader(names, centres, attrs, grid, _indices(info), means, resample)
 
 
+@contextmanager
+def quiet_masking() -> Iterator[None]:
+    """Keep nilearn from printing that a mask is empty or full, with a line of its source: an empty one is an error."""
+    from nilearn.exceptions import MaskWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MaskWarning)
+        yield
+
+
 def _mask(mask: Any, reference: Any) -> Any:
     from nilearn.masking import compute_epi_mask
 
@@ -278,7 +290,8 @@ def _mask(mask: Any, reference: Any) -> Any:
     if isinstance(mask, str) and mask == "compute-epi":
         if reference is None:
             raise BrainError("mask='compute-epi' needs a functional image as reference")
-        return compute_epi_mask(mean_image(reference))
+        with quiet_masking():
+            return compute_epi_mask(mean_image(reference))
     image = load_image(mask)
     inside = np.asarray(image.dataobj)
     if inside.ndim != 3 or not np.isfinite(inside).all() or not inside.any():
@@ -293,8 +306,8 @@ def _to_grid(image: Any, grid: Any, name: str, resample: bool) -> Any:
         return image
     if not resample:
         raise BrainError(
-            f"{name} is on the grid {describe_grid(image)}, the mask on {describe_grid(grid)}; pass resample=True to "
-            f"bring it to the grid of the mask"
+            f"{name} is on the grid {describe_grid(image)}, the mask on {describe_grid(grid)}; say "
+            f"reading={{resample=true}} to bring it to the grid of the mask"
         )
     return resample_to_img(image, grid, interpolation="nearest", copy_header=True, force_resample=True)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from brainalign.brain.checks import check_whole
 from brainalign.errors import BrainError, ResponseError, did_you_mean, name_some
 from brainalign.responses import Responses, align
 
@@ -159,8 +160,8 @@ def component_stability(
         subject = responses["subject"].values
         parts = {str(s): np.flatnonzero(subject != s) for s in dict.fromkeys(subject.tolist())}
     elif resample == "voxels":
-        if n_resamples < 1:
-            raise BrainError(f"n_resamples must be at least 1, found {n_resamples}")
+        check_whole("n_resamples", n_resamples, 1)
+        check_whole("seed", seed, 0)
         rng = np.random.default_rng(seed)
         for i in range(n_resamples):
             parts[str(i)] = np.sort(rng.permutation(len(units))[: (len(units) + 1) // 2])

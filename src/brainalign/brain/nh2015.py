@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from brainalign._files import sha256
+from brainalign.brain.checks import file_in
 from brainalign.brain.data import BrainData
 from brainalign.errors import BrainError, name_some
 from brainalign.responses import make_responses
@@ -26,7 +27,8 @@ def load_nh2015_components(path: str | Path | None = None) -> BrainData:
     Parameters
     ----------
     path : path-like, optional
-        A ``components.mat`` of the public release; the fetched one if not given.
+        A ``components.mat`` of the public release, or a folder that holds it, itself or in ``data/``; the fetched one if
+        not given.
 
     Returns
     -------
@@ -51,7 +53,7 @@ def load_nh2015_components(path: str | Path | None = None) -> BrainData:
         path = check_fetched("natsound165", [_FILE]) / _FILE
         if sha256(path) != published:
             raise BrainError(f"{path} is not the published file; do: brainalign fetch natsound165")
-    path = Path(path)
+    path = file_in(path, _FILE)
     content = _read_mat(path)
     names = _strings(path, content, "component_names")
     if tuple(names) != COMPONENTS:

@@ -49,6 +49,8 @@ def load_nh2015_maps(path: str | Path | None = None) -> xr.Dataset:
     DownloadError
         If the files have not been fetched.
     """
+    if path is not None and not isinstance(path, str | Path):
+        raise BrainError(f"path must name a folder, found {path!r}")
     wanted = [
         (component, hemisphere, form.format(side=side, number=number))
         for form in (_MAPS, _CLUSTERS)

@@ -141,9 +141,25 @@ def common_stimuli(subjects: Sequence[SubjectResponses]) -> tuple[list[str], dic
         In the order of the first subject that heard them.
     odd : dict of str to BrainError
         Why a subject does not fit.
+
+    Raises
+    ------
+    BrainError
+        If no set of stimuli is that of more subjects than any other: who is odd cannot be told.
     """
     sets = [frozenset(s.stimuli) for s in subjects]
-    usual = Counter(sets).most_common(1)[0][0]
+    (usual, most), *others = Counter(sets).most_common(2)
+    if others and others[0][1] == most:
+        names = {heard: [s.subject for s, own in zip(subjects, sets, strict=True) if own == heard] for heard in sets}
+        rival = others[0][0]
+        only = "; ".join(
+            f"{name_some(names[one])} alone: {name_some(map(repr, sorted(one - other))) or 'none'}"
+            for one, other in ((usual, rival), (rival, usual))
+        )
+        raise BrainError(
+            f"the subjects' stimuli differ, and no majority tells which are right: {only}; say with stimuli= which ids "
+            f"there are, with ignore= what is no stimulus, or with subjects= who is to be read"
+        )
     odd = {}
     for subject, heard in zip(subjects, sets, strict=True):
         parts = [

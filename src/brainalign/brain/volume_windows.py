@@ -116,8 +116,9 @@ def average_windows(
     if incomplete == "error" and len(short):
         raise BrainError(
             f"{len(short)} windows reach beyond the {len(series)} volumes of the run: "
-            f"{name_some(short['stimulus_id'])}; pass incomplete='shorten' to average the volumes that are there, or a "
-            f"smaller delay_s ({delay_s:g} s)"
+            f"{name_some(short['stimulus_id'])}; say incomplete='shorten' (of a BIDS folder "
+            f"estimation={{incomplete=\"shorten\"}}) to average the volumes that are there, or a smaller delay_s "
+            f"({delay_s:g} s)"
         )
     return WindowMeans(table, np.stack(means))
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from brainalign.cli import brain, cache, decode, models, planning, stimuli
+from brainalign.cli import brain, cache, decode, models, planning, replicate, stimuli
 from brainalign.errors import BrainalignError
 
 app = typer.Typer(
@@ -181,6 +181,7 @@ def doctor() -> None:
 app.command()(models.extract)
 app.command()(planning.power)
 app.command()(planning.choose)
+app.command()(replicate.replicate)
 app.add_typer(stimuli.app, name="stimuli")
 app.add_typer(models.app, name="models")
 app.add_typer(brain.app, name="brain")

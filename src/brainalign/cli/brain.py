@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +29,7 @@ Atlas = Annotated[str | None, typer.Option(help="Image of numbered regions.")]
 SkipBroken = Annotated[
     bool, typer.Option("--skip-broken", help="Leave out subjects whose files are broken, and say so.")
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")]
 More = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Further options, as in a recipe.")]
 
 
@@ -66,8 +69,12 @@ def _state(name: str, loader: Callable[..., Any]) -> tuple[str, str]:
     if name == "ds003720":
         from brainalign.brain.ds003720 import HOW_TO_GET
 
-        here = (data_folder() / name).is_dir()
-        return ("ready", "") if here else ("not here", HOW_TO_GET)
+        folder = data_folder() / name
+        images = (f for f in folder.glob("sub-*/func/*_bold.nii*") if f.is_file())
+        if next(images, None) is not None:
+            return "ready", ""
+        only = "its events are here, but no images: " if next(folder.glob("sub-*/func/*_events.tsv"), None) else ""
+        return "not here", only + HOW_TO_GET
     try:
         loader()
     except BrainalignError as why:
@@ -101,11 +108,13 @@ def save(
     name: Annotated[str, typer.Argument(help="A data set.")],
     out: Out,
     options: More = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write the responses of a data set into a netCDF file, so that recipes need not read its images again.
 
     Example: brainalign brain save ds003720 --out s1.nc 'path="ds003720"' 'mask="{subject}.nii.gz"' window_s=10
     """
+    _check_out(out, overwrite)
     _write(_load(name, options), out)
 
 
@@ -125,10 +134,13 @@ def from_bids(
     ignore: Annotated[list[str] | None, typer.Option(help="A condition that is no stimulus, such as rest.")] = None,
     category: Annotated[str | None, typer.Option(help="Column of the events that holds the category.")] = None,
     design: Annotated[str, typer.Option(help="glm, separate, block or windows.")] = "glm",
-    delay_s: Annotated[float, typer.Option(help="Haemodynamic delay of blocks and windows, in s.")] = 4.5,
+    delay_s: Annotated[
+        float | None, typer.Option(help="Haemodynamic delay of blocks and windows, in s; 4.5 if not given.")
+    ] = None,
     window_s: Annotated[float | None, typer.Option(help="Length of the windows, in s.")] = None,
     repetitions: Annotated[str, typer.Option(help="auto, keep or average.")] = "auto",
     skip_broken: SkipBroken = False,
+    overwrite: Overwrite = False,
     more: More = None,
 ) -> None:
     """Estimate responses to stimuli from the functional images of a BIDS folder, and write them.
@@ -156,10 +168,13 @@ def from_bids(
         "repetitions": repetitions,
         "on_error": "skip" if skip_broken else "raise",
     }
+    _check_out(out, overwrite)
     further = _options(load_bids, more, named)
     if category is not None:
         further["stimulus_info"] = {"category": category, **further.get("stimulus_info", {})}
-    _write(load_bids(**named, **further), out)  # type: ignore[arg-type]
+    with _options_by_their_names_here():
+        brain = load_bids(**named, **further)  # type: ignore[arg-type]
+    _write(brain, out)
 
 
 @app.command("from-images")
@@ -169,6 +184,7 @@ def from_images(
     mask: Mask = None,
     atlas: Atlas = None,
     skip_broken: SkipBroken = False,
+    overwrite: Overwrite = False,
     more: More = None,
 ) -> None:
     """Read responses out of one map per stimulus (betas, contrasts), and write them.
@@ -180,13 +196,17 @@ def from_images(
     from brainalign.brain.from_images import load_images
 
     named = {"path": str(table), "mask": mask, "atlas": atlas, "on_error": "skip" if skip_broken else "raise"}
-    _write(load_images(**named, **_options(load_images, more, named)), out)  # type: ignore[arg-type]
+    _check_out(out, overwrite)
+    further = _options(load_images, more, named)
+    with _options_by_their_names_here():
+        brain = load_images(**named, **further)  # type: ignore[arg-type]
+    _write(brain, out)
 
 
 def _load(name: str, options: Sequence[str] | None) -> BrainData:
     from brainalign.brain import BRAINS, load_brain
 
-    if name not in BRAINS.names() and Path(name).is_file():
+    if name not in BRAINS.names() and (Path(name).suffix or Path(name).is_file()):
         name, options = "table", [f"path={json.dumps(name)}", *(options or [])]
     return load_brain(name, **_options(BRAINS.get(name), options, {}))
 
@@ -213,6 +233,36 @@ def _options(function: Callable[..., Any], given: Sequence[str] | None, named: M
         if parameter.default is parameter.empty and key not in {*options, *named}:
             raise BrainError(f"the option {key}= is needed")
     return options
+
+
+def _check_out(out: Path, overwrite: bool) -> None:
+    """Raise before anything is computed if the file cannot be written."""
+    from brainalign.errors import BrainError
+
+    if out.suffix != ".nc":
+        raise BrainError(f"{str(out)!r}: responses are written as netCDF, to a name that ends in .nc")
+    if out.exists() and not overwrite:
+        raise BrainError(f"{out} is there already; give another name, or --overwrite")
+
+
+@contextmanager
+def _options_by_their_names_here() -> Iterator[None]:
+    """Let messages name options as the command line and TOML do."""
+    from brainalign.errors import BrainalignError
+
+    here = {
+        "on_error='skip'": "--skip-broken",
+        "=True": "=true",
+        **{f"{name}=": f"--{name}" for name in ("ignore", "stimulus", "task")},
+        "subjects=": "--subject",
+    }
+    try:
+        yield
+    except BrainalignError as why:
+        text = str(why)
+        for python, flag in here.items():
+            text = re.sub(rf"(?<![\w-]){re.escape(python)}(?=[\s,;)']|$)", flag, text)
+        raise type(why)(text) from why
 
 
 def _write(brain: BrainData, out: Path) -> None:

@@ -19,7 +19,7 @@ from brainalign.measures.decoding_scores import (
     weighted_correlation,
     weighted_identification,
 )
-from brainalign.measures.resampling import interval
+from brainalign.measures.resampling import NO_BCA, interval
 from brainalign.stats import hierarchical_bootstrap, permutation_p
 
 Array = NDArray[np.float64]
@@ -271,8 +271,8 @@ def _mean_row(
             level=draws.level,
         )
         row |= {"ci_low": limits.low[0], "ci_high": limits.high[0]}
-        if limits.method[0] == "percentile":
-            row["note"] = "; ".join(filter(None, [str(row["note"]), "percentile interval: BCa does not exist"]))
+        if limits.method[0] != "bca":
+            row["note"] = "; ".join(filter(None, [str(row["note"]), NO_BCA]))
     return row
 
 

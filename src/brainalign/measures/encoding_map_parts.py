@@ -379,7 +379,8 @@ class ClipSums:
     @classmethod
     def empty(cls, n_clips: int, n_units: int, lengths: Index) -> ClipSums:
         """Return sums that are to be filled block by block."""
-        return cls(*np.empty((5, n_clips, n_units), dtype=np.float32), lengths)
+        x, xx, y, yy, xy = np.empty((5, n_clips, n_units), dtype=np.float32)
+        return cls(x, xx, y, yy, xy, lengths)
 
     def fill(self, part: slice, x: Array, y: Array, tested: ClipRows) -> None:
         """Put in the sums of a block."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -11,16 +12,16 @@ from numpy.typing import NDArray
 from brainalign.brain.data import BrainData
 from brainalign.brain.reliability import nh2015_reliability, unit_reliability
 from brainalign.errors import MeasureError, did_you_mean
-from brainalign.measures.resampling import Count, Level, Seed, draw_counts
+from brainalign.measures.resampling import LEAST_SAMPLES, Count, Level, Seed
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.scores import median_present
 from brainalign.measures.voxel_fits import Groups, group_units
 from brainalign.responses import Responses, check_responses
-from brainalign.stats.ceilings import halvings, ncsnr_reliability, spearman_brown
+from brainalign.stats.ceilings import halvings, ncsnr, ncsnr_reliability, spearman_brown
 
 Array = NDArray[np.float64]
 Reliability = Literal["split-half", "nh2015", "ncsnr", "noise-ceiling"]
-#: Resamples of fewer may hold a single stimulus, which has no correlation.
+#: Halves of fewer have too few stimuli for a correlation.
 MINIMUM_STIMULI = 10
 
 
@@ -44,7 +45,7 @@ def reliability(
     max_splits : int
         At most so many ways to halve the repetitions.
     n_bootstrap : int
-        Resamples of stimuli for the interval. 0 leaves it empty.
+        Random halves of the stimuli for the interval, at least 20. 0 leaves it empty.
     level : float
         Coverage of the interval.
     seed : int
@@ -53,12 +54,15 @@ def reliability(
     Returns
     -------
     Result
-        One row per statistic, subject (column ``subject``) and region or all units: the median over units, with a
-        percentile bootstrap interval over stimuli: of what other sounds of the kind would give in these units. (BCa
-        takes its acceleration from a jackknife, which fails for a median: it held too little in simulations.) A unit's
-        split-half reliability below -1 counts as -1. ``n_units`` and ``n_repetitions`` are further columns; a note
-        counts units that are constant, which are left out of the median. Arrays: the statistics of each unit. There is
-        no hypothesis, hence no p.
+        One row per statistic, subject (column ``subject``) and region or all units: the median over units, with an
+        interval of what as many other sounds of the kind would give in these units: the value plus and minus normal
+        quantiles times a standard error, within the range of the statistic. The standard error is that of random halves
+        of the stimuli, drawn without replacement (the delete-d jackknife with d = n/2; Shao & Wu 1989, Annals of
+        Statistics 17:1176). Bootstrap samples hold copies of stimuli, which add noise to every unit and so move a median
+        over mostly unreliable units away from its value; the jackknife that leaves out one stimulus fails for a median.
+        A unit's split-half reliability below -1 counts as -1. ``n_units`` and ``n_repetitions`` are further columns; a
+        note counts units that are constant, which are left out of the median. Arrays: the statistics of each unit.
+        There is no hypothesis, hence no p.
 
     Raises
     ------
@@ -71,12 +75,12 @@ def reliability(
         raise MeasureError(f"level is {level}, expected a share between 0 and 1, such as 0.95")
     runs = _checked_runs(responses, statistics)
     ids = [str(s) for s in responses["stimulus"].values]
-    counts = draw_counts(len(ids), n_bootstrap, np.random.default_rng(seed), ids=ids)
+    halves = _draw_halves(ids, n_bootstrap, np.random.default_rng(seed))
     pairs = halvings(len(runs), len(runs) // 2, max_splits, seed)
     groups = group_units(responses.isel(repetition=0, drop=True))
     rows = []
     for s, subject in enumerate(groups.subjects):
-        for row in _subject_rows(runs, groups, s, statistics, pairs, counts, level):
+        for row in _subject_rows(runs, groups, s, statistics, pairs, halves, level):
             about = {"measure": "reliability", "brain": responses.attrs.get("source", ""), "subject": subject}
             rows.append(about | row | {"n": len(ids), "n_of": "stimuli", "n_repetitions": len(runs)})
     units = unit_reliability(responses, max_splits=max_splits, seed=seed)
@@ -91,9 +95,8 @@ def reliability(
             "level": level,
             "seed": seed,
             "aggregation": "median over units",
-            "interval": "percentile bootstrap over stimuli, units and repetitions held fixed",
+            "interval": "normal, standard error from random halves of the stimuli; units and repetitions held fixed",
         },
-        warnings=[*(brain.warnings if isinstance(brain, BrainData) else ())],
     )
 
 
@@ -122,7 +125,7 @@ def _subject_rows(
     subject: int,
     statistics: Sequence[str],
     pairs: Sequence[tuple[list[int], list[int]]],
-    counts: NDArray[np.int64],
+    halves: Array,
     level: float,
 ) -> list[dict[str, Any]]:
     """Return the rows of one subject: statistics by targets."""
@@ -146,10 +149,14 @@ def _subject_rows(
         raise MeasureError(
             f"the repetitions of {groups.subjects[subject] or 'the brain'} have no noise, or no variance"
         )
-    low, high = np.full((2, len(values)), np.nan)
-    if len(counts):
-        low, high = np.quantile(medians(counts.astype(np.float64)), [(1 - level) / 2, (1 + level) / 2], axis=0)
     labels = [(s, t, len(p)) for s in statistics for t, p in parts]
+    low, high = np.full((2, len(values)), np.nan)
+    if len(halves):
+        n, n_half = halves.shape[1], int(halves[0].sum())
+        error = np.nanstd(medians(halves), axis=0, ddof=1) * np.sqrt(n_half / (n - n_half))
+        width = NormalDist().inv_cdf((1 + level) / 2) * error
+        lowest, highest = np.array([_RANGES[s] for s, _, _ in labels]).T
+        low, high = np.maximum(values - width, lowest), np.minimum(values + width, highest)
     return [
         {
             "target": groups.targets[t],
@@ -162,6 +169,16 @@ def _subject_rows(
         }
         for i, (statistic, t, n_units) in enumerate(labels)
     ]
+
+
+def _draw_halves(ids: Sequence[str], n_draws: int, rng: np.random.Generator) -> Array:
+    """Draw random halves of the stimuli, as weights 0 and 1 (n_draws, n); the draw belongs to the ids."""
+    if n_draws and n_draws < LEAST_SAMPLES:
+        raise MeasureError(f"n_bootstrap is {n_draws}, expected 0 (no interval) or at least {LEAST_SAMPLES}")
+    drawn = rng.permuted(np.tile(np.arange(len(ids)), (n_draws, 1)), axis=1) < len(ids) // 2
+    weights = np.empty(drawn.shape)
+    weights[:, np.argsort(np.asarray(ids, dtype=str), kind="stable")] = drawn
+    return weights
 
 
 def _constant_note(constant: NDArray[np.intp], members: NDArray[np.intp]) -> str:
@@ -187,14 +204,7 @@ def _correlations(x: Array, y: Array, weights: Array) -> Array:
 
 
 def _ncsnr(runs: Array, weights: Array, pairs: object = None) -> Array:
-    noise_of, mean_of = runs.var(axis=0, ddof=1), runs.mean(axis=0)
-    mean_of = mean_of - mean_of.mean(axis=0)
-    n = weights.sum(axis=1, keepdims=True)
-    noise = weights @ noise_of / n
-    spread = (weights @ mean_of**2 - (weights @ mean_of) ** 2 / n) / (n - 1)
-    signal = np.maximum(spread - noise / len(runs), 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.sqrt(signal / noise))
+    return ncsnr(runs, weights)
 
 
 def _noise_ceiling(runs: Array, weights: Array, pairs: object = None) -> Array:
@@ -205,4 +215,6 @@ def _nh2015(runs: Array, weights: Array, pairs: object = None) -> Array:
     return nh2015_reliability(runs[:-1].mean(axis=0), runs[-1], weights)
 
 
+#: Lowest and highest value that a unit can have.
+_RANGES = {"split-half": (-1.0, 1.0), "nh2015": (0.0, 1.0), "ncsnr": (0.0, np.inf), "noise-ceiling": (0.0, 1.0)}
 _STATISTICS = {"split-half": _split_half, "nh2015": _nh2015, "ncsnr": _ncsnr, "noise-ceiling": _noise_ceiling}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from brainalign.errors import MeasureError
-from brainalign.stats import bca_limits, bootstrap_counts, permute_labels
+from brainalign.stats import bca_limits, bootstrap_counts, permute_labels, shifted_percentile_limits
 
 Array = NDArray[np.float64]
 #: Types of options that measures share; a recipe is held to their limits before anything is computed.
@@ -20,7 +20,8 @@ Level = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 #: Fewer bootstrap samples have no tails.
 LEAST_SAMPLES = 20
-
+#: Note beside an interval that takes the place of BCa.
+NO_BCA = "percentile interval, shifted by the bias of the resamples: BCa does not exist"
 
 #: Jackknife samples that are computed at a time.
 BLOCK = 512
@@ -132,8 +133,9 @@ def interval(
     Returns
     -------
     low, high : ndarray, shape (n_targets,)
-        The limits; percentile limits where BCa does not exist (the value lies at the edge of its bootstrap
-        distribution).
+        The limits; where BCa does not exist (the value lies at the edge of its bootstrap distribution), percentile
+        limits shifted by the bias of the resamples
+        (:func:`~brainalign.stats.resampling.shifted_percentile_limits`), which enclose the value.
     notes : list of str, length n_targets
         Says where that was so.
 
@@ -156,9 +158,9 @@ def interval(
         warnings.filterwarnings("ignore", message="BCa limits do not exist")
         low, high = (np.atleast_1d(x) for x in bca_limits(values, resampled, jackknife, level, strata=strata))
     undefined = np.isnan(low)
-    percentile = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    low, high = np.where(undefined, percentile[0], low), np.where(undefined, percentile[1], high)
-    return low, high, ["percentile interval: BCa does not exist" if u else "" for u in undefined]
+    shifted = shifted_percentile_limits(values, resampled, level)
+    low, high = np.where(undefined, shifted[0], low), np.where(undefined, shifted[1], high)
+    return low, high, [NO_BCA if u else "" for u in undefined]
 
 
 def _without(rows: NDArray[np.intp], n: int) -> Array:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from brainalign.brain.data import BrainData
 from brainalign.errors import MeasureError, did_you_mean, name_some
 from brainalign.measures.encoding import CHOSEN, MINIMUM_STIMULI, PUBLISHED_ALPHAS
-from brainalign.measures.resampling import LEAST_SAMPLES, Count, Level, Seed, draw_orders
+from brainalign.measures.resampling import LEAST_SAMPLES, NO_BCA, Count, Level, Seed, draw_orders
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.ridge import Decomposition, decompose_splits
 from brainalign.measures.scores import FoldRule, Statistic, aggregate_folds, check_statistic
@@ -306,8 +306,8 @@ def _rows(
             if fit.interval is not None and len(subjects):
                 i = position[t]
                 row |= {"ci_low": fit.interval.low[i], "ci_high": fit.interval.high[i]}
-                if fit.interval.method[i] == "percentile":
-                    row["note"] = "; ".join(filter(None, [note, "percentile interval: BCa does not exist"]))
+                if fit.interval.method[i] != "bca":
+                    row["note"] = "; ".join(filter(None, [note, NO_BCA]))
             rows.append(row)
     return rows
 

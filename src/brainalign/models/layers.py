@@ -227,6 +227,8 @@ def describe_layers(model: AudioModel, *, duration_s: float = 2.0, receptive_fie
     import numpy as np
     import pandas as pd
 
+    if model.sample_rate is None:
+        raise ModelError(f"{model.name} hears nothing: it reads the table of the stimuli, of which its units are made")
     n_samples = round(duration_s * model.sample_rate)
     if n_samples < model.minimum_samples:
         raise ModelError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from joblib import Parallel, delayed
 
-from brainalign.brain import BrainData, load_brain
+from brainalign.brain import BRAINS, BrainData, load_brain
 from brainalign.errors import StimulusError, did_you_mean, name_some
 from brainalign.measures import MEASURES
 from brainalign.measures.result import Result
@@ -108,7 +108,7 @@ def compute_recipe(
         plan = plan.with_seed(seed)
     stimuli = _load_stimuli(plan.stimuli, path.parent)
     selection = None if plan.selection is None else _load_stimuli(plan.selection, path.parent)
-    brains = tuple(_load_brain(part, path.parent) for part in plan.brain)
+    brains = tuple(_load_brain(part, path.parent, plan.stimuli) for part in plan.brain)
     if plan.stimuli.in_brain:
         stimuli, brains = _leave_out(stimuli, brains)
     brains = tuple(_match_stimuli(brain, stimuli) for brain in brains)
@@ -244,8 +244,11 @@ def _match_stimuli(brain: BrainData, stimuli: StimulusSet) -> BrainData:
     return replace(brain, responses=with_columns(own, stimuli.table))
 
 
-def _load_brain(part: BrainPart, folder: Path) -> BrainData:
+def _load_brain(part: BrainPart, folder: Path, stimuli: StimuliPart) -> BrainData:
     options = part.options
+    # Events name sounds of the whole set, whichever of them are asked for, and before they are cut into windows.
+    if part.name in BRAINS.names() and "stimulus_set" in inspect.signature(BRAINS.get(part.name)).parameters:
+        options.setdefault("stimulus_set", _load_stimuli(StimuliPart(set=stimuli.set), folder).ids)
     # A file or folder is looked for beside the recipe first, as a folder of sounds is.
     if isinstance(options.get("path"), str) and (folder / options["path"]).exists():
         options["path"] = str(folder / options["path"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from brainalign._files import sha256
-from brainalign.errors import ResultsError, name_some
+from brainalign.errors import BrainalignError, ResultsError, name_some
 from brainalign.recipes.schema import find_recipe
 from brainalign.replication.published import Rows
 from brainalign.report.folder import run_recipe
@@ -106,6 +106,8 @@ class Runs:
         Folder in which activations are kept.
     progress : bool
         Show progress bars.
+    failed : dict of str to BrainalignError
+        By recipe: why it could not be run. It is not tried again for the next number.
     """
 
     given: dict[str, RecipeResults] = field(default_factory=dict)
@@ -113,6 +115,7 @@ class Runs:
     jobs: int = 1
     cache: Path | None = None
     progress: bool = False
+    failed: dict[str, BrainalignError] = field(default_factory=dict)
 
     def get(self, recipe: str) -> RecipeResults | None:
         """Return the results of a recipe, after running it if that was asked for.
@@ -132,14 +135,21 @@ class Runs:
         BrainalignError
             If the recipe cannot be run.
         """
+        if recipe in self.failed:
+            raise self.failed[recipe]
         if recipe not in self.given and self.out is not None:
-            folder = self.out / "runs" / recipe.replace("/", "--")
-            earlier = folder.is_dir()
-            if not earlier:
-                run_recipe(recipe, folder, jobs=self.jobs, cache=self.cache, progress=self.progress)
-            results = read_results(folder, [recipe])[1]
-            self.given[recipe] = results if earlier else RecipeResults(results.table, folder, "run in this call")
+            try:
+                self.given[recipe] = self._run(recipe, self.out / "runs" / recipe.replace("/", "--"))
+            except BrainalignError as why:
+                self.failed[recipe] = why
+                raise
         return self.given.get(recipe)
+
+    def _run(self, recipe: str, folder: Path) -> RecipeResults:
+        if folder.is_dir():
+            return read_results(folder, [recipe])[1]
+        run_recipe(recipe, folder, jobs=self.jobs, cache=self.cache, progress=self.progress)
+        return replace(read_results(folder, [recipe])[1], how="run in this call")
 
 
 def given_results(folders: Sequence[str | Path], recipes: Iterable[str]) -> dict[str, RecipeResults]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -259,6 +260,8 @@ def _ends(row: pd.Series) -> tuple[float, float, float]:
 
 
 def _interval(value: float, low: float, high: float, over: str) -> dict[str, Any]:
+    if math.isnan(low) or math.isnan(high):
+        return {"value": value}
     return {"value": value, "ci_low": low, "ci_high": high, "interval": f"{low:.3g} to {high:.3g}, {over}"}
 
 

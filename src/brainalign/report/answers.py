@@ -14,6 +14,7 @@ from brainalign.measures.result import Result
 from brainalign.measures.selective import OTHER, SELECTED
 from brainalign.report.component_words import component_match_answer, witness_agreement_answer
 from brainalign.report.decoding_figures import decoding_answer, reliability_answer
+from brainalign.report.encoding_map_figures import encoding_map_answer
 from brainalign.report.estimates import headline_rows
 from brainalign.report.reconstruction_figures import reconstruction_answer
 from brainalign.report.words import Row, estimate, highest, join, number, present, records, score
@@ -293,6 +294,7 @@ SENTENCES: dict[str, Callable[[pd.DataFrame, Sequence[Result]], str]] = {
     "component-match": component_match_answer,
     "witness-agreement": witness_agreement_answer,
     "decoding": decoding_answer,
+    "encoding-map": encoding_map_answer,
     "reconstruction": reconstruction_answer,
     "reliability": reliability_answer,
 }

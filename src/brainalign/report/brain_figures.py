@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from brainalign.brain.data import BrainData
@@ -139,7 +140,7 @@ def brain_map_figures(result: Result | None, brain: BrainData) -> dict[str, Figu
     ResultsError
         If the result has units that the brain data do not have.
     BrainError
-        If units lie on a mesh that is not fsaverage5 and does not contain it.
+        If units lie on a mesh that is not fsaverage5 and does not contain it, or `brain` is no BrainData.
     """
     return {name: picture.figure for name, picture in brain_figures(result, brain).items()}
 
@@ -173,6 +174,8 @@ def unit_maps(result: Result | None, brain: BrainData) -> list[UnitMaps]:
     list of UnitMaps
         Only what has a finite value.
     """
+    if not isinstance(brain, BrainData):
+        raise BrainError(f"brain must be BrainData, see load_brain; found {type(brain).__name__}")
     found = list(_of_brain(brain) if result is None else _of_result(result, brain))
     return [maps for maps in found if any(np.isfinite(v).any() for v in maps.columns.values())]
 
@@ -204,6 +207,13 @@ def _of_result(result: Result, brain: BrainData) -> Iterator[UnitMaps]:
         about = f"{label[0].upper()}{label[1:]} of each unit by {model}, {how}"
         yield UnitMaps("score", label, about, {"": scores.isel(layer=layers.index(layer)).values.astype(float)},
                        _units_of(scores, brain, result), ceiling=_ceiling(result, statistic, corrected))  # fmt: skip
+    if result.measure == "encoding-map":
+        for name, label, signed in (("r", "held-out r", False), ("unique", "unique R²", True)):
+            if name in result.arrays:
+                array = result.arrays[name]
+                columns = {str(m): array.sel(model=m).values.astype(float) for m in array["model"].values}
+                about = f"{label[0].upper()}{label[1:]} of each unit by each embedding"
+                yield UnitMaps(name, label, about, columns, _units_of(array, brain, result), signed=signed)
     if result.measure == "depth-profile" and "best_stage" in result.arrays:
         stage = result.arrays["best_stage"]
         about = f"Where the layer of {model} lies that predicts each unit best, from the first (0) to the last (1)"
@@ -258,6 +268,11 @@ def figures_of(maps: UnitMaps) -> dict[str, BrainFigure]:
         figure = plot_unit_histograms(values, labels, label=maps.label, ceiling=maps.ceiling)
         groups = f", in all and by {' and '.join(labels)}" if labels else ""
         text = f"{maps.about}: how many units have which value{groups}. {_numbers(values)} Dashed: median."
+        if maps.name == "reliability" and np.nanmin(values) < -1:
+            text += (
+                " Values below -1 are negative correlations of halves, which Spearman-Brown makes more negative without "
+                "bound; read them as 0."
+            )
         if maps.ceiling is not None:
             median = number(float(np.nanmedian(maps.ceiling)), 2)
             text += f" Outline: the noise ceiling of the units, median {median} (what reliability allows, from 0 to 1)."
@@ -284,7 +299,7 @@ def _draw_map(maps: UnitMaps, layout: Layout) -> Figure:
 
 
 def plot_brain_map(
-    units: Responses,
+    units: Responses | BrainData,
     values: ArrayLike,
     *,
     label: str = "",
@@ -296,7 +311,7 @@ def plot_brain_map(
 
     Parameters
     ----------
-    units : Responses
+    units : Responses or BrainData
         Whose units the values belong to; with their coordinates and attributes.
     values : array_like, shape (n_units,)
         For instance scores, weights or best stages; NaN is no value.
@@ -317,9 +332,16 @@ def plot_brain_map(
     Raises
     ------
     BrainError
-        If the units have no place, their number is another than that of the values, or no value is finite.
+        If the units have no place or a hemisphere that is neither left nor right, their number is another than that of
+        the values, or the values are no numbers or none of them is finite.
     """
-    column = np.asarray(values, dtype=np.float64)
+    units = units.responses if isinstance(units, BrainData) else units
+    if not isinstance(units, xr.DataArray) or "unit" not in units.dims:
+        raise BrainError(f"units must be Responses or BrainData, found {type(units).__name__}")
+    column = np.asarray(values)
+    if column.dtype.kind not in "biuf":
+        raise BrainError(f"the values of units must be numbers, found {column.dtype}")
+    column = column.astype(np.float64)
     if column.shape != (units.sizes["unit"],):
         raise BrainError(f"found values of shape {column.shape}, expected one for each of {units.sizes['unit']} units")
     layout = layout_of(units)

@@ -19,6 +19,7 @@ from brainalign.brain.geometry import (
     HEMISPHERES,
     N_VERTICES,
     Mesh,
+    check_hemispheres,
     fsaverage5_mesh,
     surface_maps,
 )
@@ -410,8 +411,14 @@ def plot_patch_map(
     -------
     matplotlib Figure
         The left and the right patch, all subjects in one, and the colour bar.
+
+    Raises
+    ------
+    BrainError
+        If a hemisphere has another name than left and right.
     """
     column = np.asarray(values, dtype=np.float64)
+    check_hemispheres(units, np.ones(units.sizes["unit"], dtype=bool))
     scale = scale or colour_scale(column)
     mappable = scale.mappable()
     figure = figure or new_figure(10.5, 3.7)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from brainalign.brain.data import BrainData
 from brainalign.brain.geometry import HEMISPHERES, fsaverage5_mesh
-from brainalign.errors import BrainError
+from brainalign.errors import BrainalignError, BrainError
 from brainalign.measures.result import Result
 from brainalign.report.brain_figures import UnitMaps, figures_of, unit_maps
 from brainalign.report.brain_maps import colour_scale, fsaverage5_maps, layout_of, sulcal_depth
@@ -28,6 +28,8 @@ from brainalign.report.panels import Gallery, Shown
 
 #: Most bytes of maps in the viewer of a page, as base64; what goes beyond is named.
 MAX_BYTES = 3_000_000
+#: What drawing raises on data that cannot be drawn.
+_NOT_DRAWN = (BrainalignError, ValueError)
 #: Steps of a millimetre at which coordinates are stored.
 PER_MM = 100
 
@@ -64,32 +66,52 @@ def brain_section(gallery: Gallery) -> BrainSection:
     BrainSection
         Empty if there are no brain data, or units have neither place nor subject nor region.
     """
-    shown, on_surface, notes = [], {}, []
-    for whose, maps in _maps_of(gallery.content.results, gallery.content.brains):
+    shown: list[Shown] = []
+    on_surface: dict[str, UnitMaps] = {}
+    notes: list[str] = []
+    for whose, maps in _maps_of(gallery.content.results, gallery.content.brains, notes):
         title = " ".join([*whose, maps.name.replace("-", " ")])
         try:
             pictures = figures_of(maps)
-        except BrainError as why:
+        except _NOT_DRAWN as why:
             notes.append(f"{title} is not drawn: {why}")
             continue
         on_surface[title] = maps
         for name, picture in pictures.items():
             caption, label = picture.caption, " ".join([*whose, picture.title])
             shown.append(gallery.add("-".join([*whose, name]), picture.figure, picture.data, caption, label=label))
-    return BrainSection(shown, surface_viewer(on_surface), notes)
+    try:
+        viewer = surface_viewer(on_surface)
+    except _NOT_DRAWN as why:
+        viewer = Markup("")
+        notes.append(f"the cortex that turns is not drawn: {why}")
+    return BrainSection(shown, viewer, notes)
 
 
-def _maps_of(results: Sequence[Result], brains: Sequence[BrainData]) -> Iterator[tuple[list[str], UnitMaps]]:
-    """Give the maps of each brain's results and its own, with whose they are: model, and brain if there are several."""
+def _maps_of(
+    results: Sequence[Result], brains: Sequence[BrainData], notes: list[str]
+) -> Iterator[tuple[list[str], UnitMaps]]:
+    """Give the maps of each brain's results and its own, with whose they are: model, and brain if there are several.
+
+    What cannot be gathered goes into the notes.
+    """
     for brain in brains:
         about = [brain.name] if len(brains) > 1 else []
         for result in results:
             if (result.table["brain"] == brain.name).any():
                 models = [str(m) for m in result.table["model"] if m]
-                for maps in unit_maps(result, brain):
+                for maps in _gathered(result, brain, notes):
                     yield [*models[:1], *about], maps
-        for maps in unit_maps(None, brain):
+        for maps in _gathered(None, brain, notes):
             yield about, maps
+
+
+def _gathered(result: Result | None, brain: BrainData, notes: list[str]) -> list[UnitMaps]:
+    try:
+        return unit_maps(result, brain)
+    except _NOT_DRAWN as why:
+        notes.append(f"{result.measure if result else brain.name} is not drawn: {why}")
+        return []
 
 
 def surface_viewer(named: Mapping[str, UnitMaps]) -> Markup:

@@ -105,7 +105,9 @@ def _glass_brains(images: Mapping[str, Any], label: str, scale: Scale, figure: F
             seen = np.take(values, np.flatnonzero(place * half >= 0), axis=axis)
             panel = display.axes[view].ax
             limits = panel.get_xlim(), panel.get_ylim()
-            _show(panel, project(seen, axis), _extent(values, affine, axis), mappable)
+            # A grid may lie on one side of the midline: the other half stays an outline.
+            if seen.size:
+                _show(panel, project(seen, axis), _extent(values, affine, axis), mappable)
             panel.set(xlim=limits[0], ylim=limits[1])
             # Black and grey, as nilearn draws them, would be lost on a dark page.
             for line in panel.patches:
@@ -153,7 +155,7 @@ def _slices(row: Sequence[Axes], image: Any, scale: Scale) -> None:
         ]
         ax.set(xlim=ends[0], ylim=ends[1])
         where = affine[axis, 3] + affine[axis, axis] * most
-        ax.set_xlabel(f"{'xyz'[across[0]]} (mm), {'xyz'[axis]} = {where:.0f} mm".replace("-", "−"))
+        ax.set_xlabel(f"{'xyz'[across[0]]} (mm), {'xyz'[axis]} = {round(where, 1):g} mm".replace("-", "−"))
         ax.set_ylabel(f"{'xyz'[across[1]]} (mm)")
 
 

@@ -11,6 +11,7 @@ from brainalign.measures.selective import OTHER, SELECTED
 from brainalign.report.answers import target_names
 from brainalign.report.component_words import component_match_caption, witness_agreement_caption
 from brainalign.report.decoding_figures import decoding_caption, reliability_caption
+from brainalign.report.encoding_map_figures import encoding_map_caption
 from brainalign.report.reconstruction_figures import reconstruction_caption
 from brainalign.report.words import Row, estimate, highest, number, present, records, score
 
@@ -182,6 +183,7 @@ def _listed(rows: Iterable[Row], *columns: str) -> str:
 
 
 _CAPTIONS: dict[str, Callable[[str, Result], str]] = {
+    "encoding-map": encoding_map_caption,
     "reconstruction": reconstruction_caption,
     "selective-ratio": _selective_ratio,
     "selective-profile": _selective_profile,

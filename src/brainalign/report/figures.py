@@ -17,6 +17,7 @@ from brainalign.report import (
     comparison_figures,
     component_figures,
     decoding_figures,
+    encoding_map_figures,
     quilt_figures,
     reconstruction_figures,
     selectivity_figures,
@@ -86,7 +87,7 @@ OF_ALL_BRAINS = frozenset({"decoding", "reconstruction"})
 #: Figures of one result that take more than its table.
 OF_RESULT: dict[str, Callable[[Axes, Result], Axes]] = {
     **selectivity_figures.MAIN, **comparison_figures.MAIN, **component_figures.MAIN, **quilt_figures.MAIN,
-    **reconstruction_figures.MAIN,
+    **encoding_map_figures.MAIN, **reconstruction_figures.MAIN,
 }  # fmt: skip
 
 

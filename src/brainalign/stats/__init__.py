@@ -27,6 +27,7 @@ from brainalign.stats.resampling import (
     bca_limits,
     bootstrap_counts,
     bootstrap_interval,
+    shifted_percentile_limits,
 )
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "permutation_p",
     "permute_labels",
     "rank_sum",
+    "shifted_percentile_limits",
     "signed_rank",
     "spearman_brown",
     "split_half_reliability",

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainalign.errors import MeasureError
 from brainalign.stats._checks import FloatArray, check_level, finite_array
-from brainalign.stats.resampling import bca_limits, bootstrap_counts
+from brainalign.stats.resampling import bca_limits, bootstrap_counts, shifted_percentile_limits
 
 #: Weights of stimuli in, (m, n_stimuli); one value for each subject and estimate out, (m, n_subjects, n_estimates).
 SubjectStatistic = Callable[[FloatArray], FloatArray]
@@ -32,7 +32,8 @@ class HierarchicalInterval:
     n_subjects : ndarray of int, shape (n_estimates,)
         Subjects that have a value. With a single one, stimuli alone were resampled.
     method : ndarray of str, shape (n_estimates,)
-        ``"bca"``, or ``"percentile"`` where BCa does not exist.
+        ``"bca"``, or ``"shifted percentile"`` (:func:`~brainalign.stats.resampling.shifted_percentile_limits`) where
+        BCa does not exist.
     """
 
     estimate: FloatArray
@@ -98,7 +99,7 @@ def hierarchical_bootstrap(
     if any((np.isnan(values) == present).any() for values in (boot, left_out)):
         raise MeasureError("the value of a subject is NaN in some bootstrap samples and not in others")
     estimate, low, high, error = np.empty((4, measured.shape[1]))
-    method = np.full(measured.shape[1], "bca", dtype="<U10")
+    method = np.full(measured.shape[1], "bca", dtype="<U18")
     draws = {
         int(s): rng.multinomial(s, np.full(s, 1 / s), size=n_resamples) / s for s in np.unique(n_subjects)
     }  # subjects are drawn alike for all estimates, so that these stay comparable
@@ -114,8 +115,8 @@ def hierarchical_bootstrap(
             warnings.filterwarnings("ignore", message="BCa limits do not exist")
             low[k], high[k] = bca_limits(estimate[k], samples, np.r_[by_stimulus, by_subject], level, strata=factor)
         if np.isnan(low[k]):
-            method[k] = "percentile"
-            low[k], high[k] = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
+            method[k] = "shifted percentile"
+            low[k], high[k] = shifted_percentile_limits(estimate[k], samples, level)
     return HierarchicalInterval(estimate, low, high, error, n_subjects, method)
 
 

@@ -164,6 +164,39 @@ def bca_limits(
     return plain(low), plain(high)
 
 
+def shifted_percentile_limits(
+    estimate: ArrayLike, resampled: ArrayLike, level: float = 0.95
+) -> tuple[FloatArray, FloatArray]:
+    """Return percentile limits, moved so that the median of the bootstrap samples lies on the estimate.
+
+    Resamples of a statistic that is biased, such as one that is cut off at 0, can all lie on one side of the estimate.
+    BCa does not exist then, and plain percentiles leave the estimate out: they hold its bias twice.
+
+    Parameters
+    ----------
+    estimate : array_like, shape (...)
+        The statistic of the data.
+    resampled : array_like, shape (n_resamples, ...)
+        The statistic of each bootstrap sample.
+    level : float
+        The confidence level.
+
+    Returns
+    -------
+    low, high : ndarray, shape (...)
+        The estimate plus the distance of each percentile from the median; they always enclose the estimate, and may
+        lie beyond the range of the statistic.
+
+    Raises
+    ------
+    MeasureError
+        If the level is no share.
+    """
+    check_level(level)
+    low, middle, high = np.quantile(np.asarray(resampled), [(1 - level) / 2, 0.5, (1 + level) / 2], axis=0)
+    return np.asarray(estimate + (low - middle)), np.asarray(estimate + (high - middle))
+
+
 def bootstrap_interval(
     statistic: Callable[..., ArrayLike],
     *data: ArrayLike,
