@@ -168,6 +168,19 @@ class TestPlanted:
         later = load(folder, **options, estimation={"discard": 5}, repetitions="average").responses
         assert later["stimulus"].values.tolist() == ["bell", "cello", "drum", "echo", "alarm"]
 
+    def test_labels_are_looked_for_in_the_folder_too(self, folder: Path) -> None:
+        numbers = np.zeros(SHAPE, dtype=np.int16)
+        numbers[0], numbers[1] = 1, 2
+        nibabel.save(nibabel.Nifti1Image(numbers, AFFINE), folder / "atlas.nii.gz")
+        for s in ("sub-01", "sub-02", "sub-03"):
+            (folder / f"{s}_labels.tsv").write_text(f"index\tname\n1\tA1\n2\t{s} STG\n")
+        options = {"mask": None, "atlas": "atlas.nii.gz"}
+        reading = {"labels": "{subject}_labels.tsv", "average_regions": True}
+        responses = load(folder, reading=reading, **options).responses
+        assert responses["region"].values.tolist() == [r for s in (1, 2, 3) for r in ("A1", f"sub-0{s} STG")]
+        with pytest.raises(BrainError, match="no table of labels other.tsv$"):
+            load(folder, reading={"labels": "other.tsv"}, **options)
+
     def test_an_atlas_gives_regions(self, folder: Path) -> None:
         numbers = np.zeros(SHAPE, dtype=np.int16)
         numbers[0], numbers[1] = 1, 2
@@ -191,7 +204,8 @@ class TestPlanted:
             Path(f"{stem}_desc-confounds_timeseries.tsv").write_text(
                 "trans_x\n" + "\n".join(map(str, motion[:, 0])) + "\n"
             )
-        options = {"mask": None, "derivatives": "prep", "space": "T1w", "estimation": {"noise_model": "ols"}}
+        options = {"mask": None, "derivatives": "prep", "space": "T1w", "subjects": ["01"]}
+        options["estimation"] = {"noise_model": "ols"}
         raw = load(folder, **options).responses
         options["estimation"] = {"noise_model": "ols", "confounds": ["trans_x"]}
         clean = load(folder, **options).responses
@@ -201,6 +215,18 @@ class TestPlanted:
         assert errors[1] < 0.15 < errors[0]
         with pytest.raises(BrainError, match=r"has no column 'trans_z'; did you mean 'trans_x'"):
             load(folder, **(options | {"estimation": {"confounds": ["trans_z"]}}))
+        path = prep / "sub-01/func/sub-01_task-listen_run-1_desc-confounds_timeseries.tsv"
+        rows = path.read_text().splitlines()
+        path.write_text("\n".join(["trans_x", "n/a", *rows[2:]]) + "\n")
+        with pytest.raises(BrainError, match=r"trans_x are NaN .* estimation=\{confounds_na=\"zero\"\}"):
+            load(folder, **options)
+        options["estimation"]["confounds_na"] = "zero"
+        filled = load(folder, **options).responses
+        path.write_text("\n".join(["trans_x", "0", *rows[2:]]) + "\n")
+        np.testing.assert_array_equal(filled, load(folder, **options).responses)
+        path.write_text("\n".join(["trans_x", rows[1], "n/a", *rows[3:]]) + "\n")
+        with pytest.raises(BrainError, match="trans_x are NaN"):
+            load(folder, **options)
 
     def test_surfaces(self, folder: Path) -> None:
         func = folder / "derivatives/prep/sub-01/func"
@@ -214,7 +240,7 @@ class TestPlanted:
             vertices = nibabel.cifti2.BrainModelAxis.from_surface(range(24), 30, "CortexLeft")
             axes = (nibabel.cifti2.SeriesAxis(0, TR, len(series)), vertices)
             nibabel.save(nibabel.Cifti2Image(series, axes), f"{stem}_space-fsLR_bold.dtseries.nii")
-        options = {"mask": None, "derivatives": "prep", "estimation": {"noise_model": "ols"}}
+        options = {"mask": None, "derivatives": "prep", "estimation": {"noise_model": "ols"}, "subjects": ["01"]}
         both = load(folder, space="tiny", reading={"n_vertices": [10, 10]}, **options).responses
         assert both["unit"].values.tolist()[::10] == ["sub-01_L_v0", "sub-01_R_v0"]
         assert both["hemisphere"].values.tolist() == ["left"] * 10 + ["right"] * 10
@@ -225,8 +251,16 @@ class TestPlanted:
         np.testing.assert_allclose(cifti, volume, rtol=1e-4)
         with pytest.raises(BrainError, match=r"reading: no option 'resample'; known: "):
             load(folder, space="fsLR", reading={"resample": True}, **options)
-        with pytest.raises(BrainError, match=r"sub-01: mask and atlas are for volumes"):
+        with pytest.raises(BrainError, match=r"^mask and atlas are for volumes; .*vertex_mask=\{left=..., right=...\}"):
             load(folder, space="fsLR", **(options | {"mask": "mask.nii.gz"}))
+        for letter, kept in (("L", [2, 5]), ("R", [9])):
+            inside = nibabel.gifti.GiftiDataArray(np.isin(np.arange(10), kept).astype(np.float32))
+            nibabel.save(nibabel.GiftiImage(darrays=[inside]), folder / f"ear.{letter}.shape.gii")
+        reading = {"n_vertices": [10, 10], "vertex_mask": {"left": "ear.L.shape.gii", "right": "ear.R.shape.gii"}}
+        some = load(folder, space="tiny", reading=reading, **options).responses
+        np.testing.assert_array_equal(some, both[:, :, [2, 5, 19]])
+        with pytest.raises(BrainError, match="reading: no option 'vertex_mask'"):
+            load(folder, reading={"vertex_mask": {"left": "ear.L.shape.gii"}})
 
     def test_sessions_are_more_repetitions(self, folder: Path) -> None:
         for s in ("a", "b"):
@@ -330,8 +364,77 @@ class TestBroken:
             load(folder)
         assert set(load(folder, on_error="skip").responses["subject"].values) == {"sub-02", "sub-03"}
 
+    def test_two_subjects_with_other_stimuli(self, folder: Path) -> None:
+        """Neither is the majority: the one with the odd condition must not be taken for the standard."""
+        for r in (1, 2):
+            path = file_of(folder, "sub-01", r, "events.tsv")
+            path.write_text(path.read_text().replace("bell", "bel"))
+        both = {"subjects": ["01", "02"]}
+        tie = (
+            r"no majority tells which are right: sub-01 alone: 'bel'; sub-02 alone: 'bell'; say with stimuli= which ids"
+        )
+        for on_error in ("raise", "skip"):
+            with pytest.raises(BrainError, match=tie):
+                load(folder, on_error=on_error, **both)
+        known = r"sub-01: its events name the condition 'bel', which is not in the stimulus set \(did you mean 'bell'\?\)"
+        with pytest.raises(BrainError, match=known):
+            load(folder, stimulus_set=IDS, **both)
+        for ids in ({"stimulus_set": IDS}, {"stimuli": IDS}):
+            brain = load(folder, on_error="skip", **both, **ids)
+            assert set(brain.responses["subject"].values) == {"sub-02"}
+            assert brain.warnings[0].count("sub-01") == brain.warnings[0].count("sub-01_task") + 1
+        # A set may hold some of the sounds; what all subjects heard beside them is no error.
+        some = load(folder, stimulus_set=IDS[:2], subjects=["02", "03"]).responses
+        assert some["stimulus"].values.tolist() == IDS
+
+    @pytest.mark.parametrize("derivatives", [None, "prep"])
+    def test_events_without_an_image(self, folder: Path, derivatives: str | None) -> None:
+        """A subject does not vanish for want of an image, neither of raw data nor of derivatives."""
+        if derivatives:
+            for s in ("sub-02", "sub-03"):
+                for r, order in enumerate(ORDERS, start=1):
+                    write_image(file_of(folder / "derivatives/prep", s, r, "bold.nii.gz"), hemodynamic_series(order))
+        else:
+            for path in (folder / "sub-01/func").glob("*_bold.nii.gz"):
+                path.unlink()
+        options = {"derivatives": derivatives}
+        with pytest.raises(
+            BrainError, match=r"^sub-01_task-listen_run-1 has events but no image that fits in .*on_error='skip' goes on"
+        ):
+            load(folder, **options)
+        brain = load(folder, on_error="skip", **options)
+        assert set(brain.responses["subject"].values) == {"sub-02", "sub-03"}
+        (warning,) = brain.warnings
+        assert warning.startswith("sub-01 is left out: sub-01_task-listen_run-1 has events but no image that fits in ")
+        assert load(folder, subjects=["02", "03"], **options).warnings == ()
+
+    def test_a_run_whose_images_are_missing_in_all_subjects(self, folder: Path) -> None:
+        for path in folder.glob("sub-*/func/*run-1_bold.nii.gz"):
+            path.unlink()
+        with pytest.raises(BrainError, match=r"^sub-01_task-listen_run-1 has events but no image .* is to be read$"):
+            load(folder)
+        with pytest.raises(BrainError, match=r"^no subject is left: sub-01_task-listen_run-1 has events but no image"):
+            load(folder, on_error="skip")
+        assert load(folder, entities={"run": "2"}).responses.dims == ("stimulus", "unit")
+
+    def test_what_is_wrong_for_all_is_not_blamed_on_one(self, folder: Path) -> None:
+        for options in ({"mask": "other.nii.gz"}, {"stimulus": "knd"}, {"stimuli": ["fax"]}):
+            with pytest.raises(BrainError) as caught:
+                load(folder, **options)
+            assert "on_error" not in str(caught.value)
+        with pytest.raises(BrainError, match=r"^no subject is left: no image other.nii.gz$"):
+            load(folder, mask="other.nii.gz", on_error="skip")
+
+    def test_a_condition_to_ignore_that_is_nowhere(self, folder: Path) -> None:
+        for path in folder.glob("sub-*/func/*_events.tsv"):
+            path.write_text(path.read_text() + "130\t4\trest\tn/a\n")
+        assert load(folder, ignore=["rest"]).responses.sizes["stimulus"] == 5
+        with pytest.raises(BrainError, match=r"ignore names 'rset', which no events hold; did you mean 'rest'"):
+            load(folder, ignore=["rset"])
+
     def test_a_subject_with_fewer_runs_and_one_without_images(self, folder: Path) -> None:
-        file_of(folder, "sub-01", 2, "bold.nii.gz").unlink()
+        for suffix in ("bold.nii.gz", "events.tsv"):
+            file_of(folder, "sub-01", 2, suffix).unlink()
         with (folder / "participants.tsv").open("a") as stream:
             stream.write("sub-99\n")
         assert load(folder).warnings == (
@@ -344,7 +447,7 @@ class TestBroken:
         shifted = AFFINE.copy()
         shifted[0, 3] = 1.5
         write_image(file_of(folder, "sub-03", 1, "bold.nii.gz"), hemodynamic_series(ORDERS[0]), affine=shifted)
-        with pytest.raises(BrainError, match=r"sub-03_task-listen_run-1: .* is on the grid .*resample=True"):
+        with pytest.raises(BrainError, match=r"sub-03_task-listen_run-1: .* is on the grid .*reading=\{resample=true\}"):
             load(folder)
         # Half a voxel further, the 8 voxels of the first slice lie outside the image.
         brain = load(folder, reading={"resample": True})
@@ -376,10 +479,19 @@ class TestBroken:
             ({"scaling": "z-score"}, "no scaling 'z-score'; did you mean 'zscore'"),
             ({"repetitions": "kep"}, "no way with repetitions 'kep'; did you mean 'keep'"),
             ({"window_s": 2.0}, "window_s is an option of design='windows', not of 'glm'"),
+            ({"delay_s": 4.5}, "delay_s is an option of design='block' or 'windows', not of 'glm'"),
+            ({"design": "block", "delay_s": -1}, "delay_s must be a number of seconds, at least 0, found -1"),
+            ({"design": "block", "delay_s": float("nan")}, "delay_s must be a number of seconds, at least 0, found nan"),
+            ({"design": "block", "delay_s": "4,5"}, "delay_s must be a number of seconds, at least 0, found '4,5'"),
+            ({"design": "windows", "estimation": {"step_s": "a"}}, "step_s must be a number .*, above 0, found 'a'"),
+            ({"design": "windows", "window_s": 0}, "window_s must be a number of seconds, above 0, found 0"),
+            ({"estimation": {"silence": "rest"}}, "silence is an option of design='block', not of 'glm'"),
+            ({"estimation": {"confounds_na": "0"}}, "no way with confounds_na '0'"),
             ({"drift": "median"}, "a GLM has regressors for drifts"),
             ({"estimation": {"hfr": "spm"}}, "estimation: no option 'hfr'; did you mean 'hrf'"),
             ({"reading": {"radius": 3}}, "reading: no option 'radius'; did you mean 'radius_mm'"),
             ({"on_error": "pass"}, "on_error must be 'raise' or 'skip'"),
+            ({"estimation": {"discard": 1.5}}, "a whole number of volumes; found 1.5"),
             ({"mask": None}, "sub-01: say which voxels to read"),
             ({"mask": "brain"}, "there is no .*_desc-brain_mask beside the image of sub-01_task-listen_run-1"),
             ({"mask": "other.nii.gz"}, "no image other.nii.gz"),

@@ -145,6 +145,27 @@ class TestInheritance:
         assert [run.repetition_time for s in found for run in found[s]] == [1.5, 2.0, 2.0, 2.0]
         assert found["sub-1"][0].sidecar["EchoTime"] == 0.03
 
+    def test_each_hemisphere_has_a_sidecar(self, tmp_path: Path) -> None:
+        """As fMRIPrep writes them beside GIFTI images."""
+        stems = [f"sub-1/func/sub-1_task-a_hemi-{h}_space-fsaverage5_bold" for h in "LR"]
+        touch(tmp_path, "sub-1/func/sub-1_task-a_events.tsv", *(f"{s}.func.gii" for s in stems))
+        for stem in stems:
+            touch(tmp_path, f"{stem}.json", text='{"RepetitionTime": 1.5, "StartTime": 0.75}')
+        (run,) = read_bids(tmp_path).subjects["sub-1"]
+        assert run.sidecar == {"RepetitionTime": 1.5, "StartTime": 0.75}
+        assert run.events is not None
+        touch(tmp_path, f"{stems[1]}.json", text='{"RepetitionTime": 2.0}')
+        assert "say RepetitionTime" in str(read_bids(tmp_path).broken["sub-1"])
+
+    def test_events_of_runs_that_were_not_asked_for(self, tmp_path: Path) -> None:
+        touch(tmp_path, *(f"sub-{s}/func/sub-{s}_task-{t}_events.tsv" for s in (1, 2) for t in ("a", "b")))
+        touch(tmp_path, "sub-1/func/sub-1_task-a_dir-AP_bold.nii", "sub-2/func/sub-2_task-a_dir-PA_bold.nii")
+        assert list(read_bids(tmp_path, task="a").subjects) == ["sub-1", "sub-2"]
+        assert read_bids(tmp_path, task="a", dir="AP").broken == {}
+        broken = read_bids(tmp_path).broken
+        assert list(broken) == ["sub-1", "sub-2"]
+        assert str(broken["sub-1"]).startswith("sub-1_task-b has events but no image that fits")
+
     def test_two_tables_on_one_level(self, tmp_path: Path) -> None:
         touch(tmp_path, "sub-1/func/sub-1_task-a_acq-x_bold.nii", "task-a_events.tsv", "acq-x_events.tsv")
         assert "several events files fit" in str(read_bids(tmp_path).broken["sub-1"])

@@ -31,7 +31,7 @@ class TestReading:
         table = read_events(path)
         assert table[["stimulus_id", "onset", "duration"]].to_numpy().tolist() == [["a", 0, 2.5], ["b", 3.5, 2]]
         assert table["note"].tolist() == ["x, y", "n/a"]
-        assert table.attrs == {"file": "task-x_events.tsv", "n_ignored": 0}
+        assert table.attrs == {"file": "task-x_events.tsv", "n_ignored": 0, "ignored": []}
 
     def test_stim_file_goes_before_trial_type_and_loses_folder_and_extension(self, tmp_path: Path) -> None:
         path = write(tmp_path, "onset | duration | trial_type | stim_file\n0 | 2 | Music | sounds/blues.00017.wav\n")
@@ -128,5 +128,5 @@ class TestChecks:
         check_events(overlapping, duration_s=6, allow_overlap=True)
 
     def test_an_unknown_condition(self) -> None:
-        with pytest.raises(BrainError, match=r"the unknown condition 'blues.0001'; did you mean 'blues.00017'"):
+        with pytest.raises(BrainError, match=r"'blues.0001' \(did you mean 'blues.00017'\?\); name with ignore= what is no stimulus$"):
             check_events(events(("blues.0001", 0, 2)), duration_s=6, known=["blues.00017", "pop.00001"])

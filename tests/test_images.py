@@ -214,7 +214,7 @@ class TestGrids:
         mask = image(np.ones((9, 10, 8), np.uint8), finer)
         path = saved(bold, tmp_path / "bold.nii.gz")
         with pytest.raises(BrainError, match=r"bold.nii.gz is on the grid 8 x 9 x 7 .* 3 x 3 x 3 mm .* on 9 x 10 x 8 .*"
-                                             r"2 x 2 x 2 mm .*resample=True"):  # fmt: skip
+                                             r"2 x 2 x 2 mm .*resample=true"):  # fmt: skip
             open_reader(mask).read(path)
         values = open_reader(mask, resample=True).read(path)
         expected = resample_to_img(bold, mask, copy_header=True, force_resample=True)

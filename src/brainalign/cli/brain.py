@@ -248,21 +248,15 @@ def _check_out(out: Path, overwrite: bool) -> None:
 @contextmanager
 def _options_by_their_names_here() -> Iterator[None]:
     """Let messages name options as the command line and TOML do."""
-    from brainalign.errors import BrainalignError
+    from brainalign.errors import BrainalignError, BrainError
 
-    here = {
-        "on_error='skip'": "--skip-broken",
-        "=True": "=true",
-        **{f"{name}=": f"--{name}" for name in ("ignore", "stimulus", "task")},
-        "subjects=": "--subject",
-    }
     try:
         yield
     except BrainalignError as why:
-        text = str(why)
-        for python, flag in here.items():
-            text = re.sub(rf"(?<![\w-]){re.escape(python)}(?=[\s,;)']|$)", flag, text)
-        raise type(why)(text) from why
+        text = str(why).replace("on_error='skip'", "--skip-broken").replace("=True", "=true")
+        text = re.sub(r"\bsubjects=(?=[\s,;)]|$)", "--subject", text)
+        text = re.sub(r"\b(ignore|stimulus|task|mask|atlas)=(?=[\s,;)]|$)", r"--\1", text)
+        raise BrainError(text) from why
 
 
 def _write(brain: BrainData, out: Path) -> None:
