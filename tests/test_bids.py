@@ -15,8 +15,10 @@ from nilearn.glm.first_level import glover_hrf
 from brainalign.brain import load_brain
 from brainalign.brain.bids import load_bids
 from brainalign.brain.data import BrainData
-from brainalign.errors import BrainError
+from brainalign.errors import BrainError, MeasureError
+from brainalign.recipes.runner import compute_recipe
 from brainalign.responses import average_repetitions
+from brainalign.stimuli import load_stimuli
 
 TR = 2.0
 SHAPE = (3, 4, 2)
@@ -178,7 +180,7 @@ class TestPlanted:
         reading = {"labels": "{subject}_labels.tsv", "average_regions": True}
         responses = load(folder, reading=reading, **options).responses
         assert responses["region"].values.tolist() == [r for s in (1, 2, 3) for r in ("A1", f"sub-0{s} STG")]
-        with pytest.raises(BrainError, match="no table of labels other.tsv$"):
+        with pytest.raises(BrainError, match=r"no table of labels other\.tsv$"):
             load(folder, reading={"labels": "other.tsv"}, **options)
 
     def test_an_atlas_gives_regions(self, folder: Path) -> None:
@@ -376,7 +378,9 @@ class TestBroken:
         for on_error in ("raise", "skip"):
             with pytest.raises(BrainError, match=tie):
                 load(folder, on_error=on_error, **both)
-        known = r"sub-01: its events name the condition 'bel', which is not in the stimulus set \(did you mean 'bell'\?\)"
+        known = (
+            r"sub-01: its events name the condition 'bel', which is not in the stimulus set \(did you mean 'bell'\?\)"
+        )
         with pytest.raises(BrainError, match=known):
             load(folder, stimulus_set=IDS, **both)
         for ids in ({"stimulus_set": IDS}, {"stimuli": IDS}):
@@ -386,6 +390,29 @@ class TestBroken:
         # A set may hold some of the sounds; what all subjects heard beside them is no error.
         some = load(folder, stimulus_set=IDS[:2], subjects=["02", "03"]).responses
         assert some["stimulus"].values.tolist() == IDS
+
+    def test_a_recipe_knows_the_stimuli(self, folder: Path, tmp_path: Path) -> None:
+        """Of two subjects, the one whose events name what is not in the recipe's set is the odd one."""
+        sounds = load_stimuli("demo").ids[: len(IDS)]
+        for path in folder.glob("sub-*/func/*_events.tsv"):
+            text = path.read_text()
+            for own, sound in zip(IDS, sounds, strict=True):
+                text = text.replace(f"\t{own}\t", f"\t{sound}\t")
+            path.write_text(text.replace(sounds[1], "typo") if "sub-01" in path.name else text)
+        recipe = tmp_path / "study.toml"
+        recipe.write_text(
+            'title = "T"\nquestion = "Q?"\nseed = 0\n[stimuli]\nset = "demo"\n'
+            f"ids = {json.dumps(sounds)}\n[[models]]\nname = 'logmel'\n"
+            '[brain]\nname = "bids"\npath = "lab"\nmask = "mask.nii.gz"\nsubjects = ["01", "02"]\n'
+            '[[measures]]\nname = "reliability"\n'
+        )
+        with pytest.raises(
+            BrainError, match=r"^sub-01: its events name the condition 'typo', .* not in the stimulus set"
+        ):
+            compute_recipe(recipe)
+        recipe.write_text(recipe.read_text().replace("subjects", 'on_error = "skip"\nsubjects'))
+        with pytest.raises(MeasureError, match="reliability needs at least 10 stimuli, found 5"):
+            compute_recipe(recipe)
 
     @pytest.mark.parametrize("derivatives", [None, "prep"])
     def test_events_without_an_image(self, folder: Path, derivatives: str | None) -> None:
@@ -399,7 +426,8 @@ class TestBroken:
                 path.unlink()
         options = {"derivatives": derivatives}
         with pytest.raises(
-            BrainError, match=r"^sub-01_task-listen_run-1 has events but no image that fits in .*on_error='skip' goes on"
+            BrainError,
+            match=r"^sub-01_task-listen_run-1 has events but no image that fits in .*on_error='skip' goes on",
         ):
             load(folder, **options)
         brain = load(folder, on_error="skip", **options)
@@ -447,7 +475,9 @@ class TestBroken:
         shifted = AFFINE.copy()
         shifted[0, 3] = 1.5
         write_image(file_of(folder, "sub-03", 1, "bold.nii.gz"), hemodynamic_series(ORDERS[0]), affine=shifted)
-        with pytest.raises(BrainError, match=r"sub-03_task-listen_run-1: .* is on the grid .*reading=\{resample=true\}"):
+        with pytest.raises(
+            BrainError, match=r"sub-03_task-listen_run-1: .* is on the grid .*reading=\{resample=true\}"
+        ):
             load(folder)
         # Half a voxel further, the 8 voxels of the first slice lie outside the image.
         brain = load(folder, reading={"resample": True})
@@ -481,7 +511,7 @@ class TestBroken:
             ({"window_s": 2.0}, "window_s is an option of design='windows', not of 'glm'"),
             ({"delay_s": 4.5}, "delay_s is an option of design='block' or 'windows', not of 'glm'"),
             ({"design": "block", "delay_s": -1}, "delay_s must be a number of seconds, at least 0, found -1"),
-            ({"design": "block", "delay_s": float("nan")}, "delay_s must be a number of seconds, at least 0, found nan"),
+            ({"design": "block", "delay_s": float("nan")}, "delay_s must be a number .*, at least 0, found nan"),
             ({"design": "block", "delay_s": "4,5"}, "delay_s must be a number of seconds, at least 0, found '4,5'"),
             ({"design": "windows", "estimation": {"step_s": "a"}}, "step_s must be a number .*, above 0, found 'a'"),
             ({"design": "windows", "window_s": 0}, "window_s must be a number of seconds, above 0, found 0"),

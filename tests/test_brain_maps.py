@@ -187,10 +187,10 @@ def test_rows_of_maps_leave_out_the_views_in_which_nothing_is_seen():
     assert {"left, lateral", "left, medial", "left, ventral"} <= set(texts)
 
 
-def make_volume(space, n_subjects=1, slant=0.0):
+def make_volume(space, n_subjects=1, slant=0.0, left_mm=-12.0):
     rng = np.random.default_rng(3)
     ijk = np.argwhere(np.ones((4, 5, 6)))
-    affine = np.array([[8.0, 0, 0, -12], [0, 8, 0, -16], [slant, 0, 8, -20], [0, 0, 0, 1]])
+    affine = np.array([[8.0, 0, 0, left_mm], [0, 8, 0, -16], [slant, 0, 8, -20], [0, 0, 0, 1]])
     ijk = np.tile(ijk, (n_subjects, 1))
     xyz = ijk @ affine[:3, :3].T + affine[:3, 3]
     info = dict(zip("ijkxyz", [*ijk.T, *xyz.T], strict=True))
@@ -224,6 +224,18 @@ def test_glass_brain_shows_the_value_furthest_from_zero_on_each_line_and_keeps_z
     assert np.isnan(drawn[0][1, 1])
 
 
+@pytest.mark.parametrize(("left_mm", "sagittal"), [(-60.0, 0), (20.0, 1)])
+def test_a_grid_on_one_side_of_the_midline_leaves_the_other_half_an_outline(left_mm, sagittal):
+    units, values = make_volume("MNI152", left_mm=left_mm)
+    figure = plot_brain_map(units, values)
+    # Views from the left, behind, the right, above: of the one half all cells are seen, of the other none.
+    drawn = [np.ma.filled(ax.images[0].get_array(), np.nan) for ax in figure.axes if ax.images]
+    assert len(drawn) == 3
+    grid = values.reshape(4, 5, 6)
+    furthest = np.take_along_axis(grid, np.abs(grid).argmax(axis=0)[None], 0)[0]
+    np.testing.assert_allclose(drawn[sagittal].T, furthest, rtol=1e-6)
+
+
 def test_projection_is_nan_where_a_line_is_empty():
     values = np.full((2, 2, 1), np.nan)
     values[:, 0, 0] = [-3, 2]
@@ -239,6 +251,8 @@ def test_other_spaces_are_drawn_as_slices_of_each_subject_and_say_so():
     sagittal = np.ma.filled(figure.axes[3].images[0].get_array(), np.nan)
     np.testing.assert_allclose(sagittal.T, values[120:].reshape(4, 5, 6)[0], rtol=1e-6)
     assert figure.axes[3].get_xlabel() == "y (mm), x = −12 mm"
+    units, values = make_volume("T1w", left_mm=-1.5)
+    assert plot_brain_map(units, values).axes[0].get_xlabel() == "y (mm), x = −1.5 mm"
 
 
 def test_a_slanted_grid_keeps_its_values():
@@ -356,7 +370,7 @@ def test_a_caption_explains_reliability_below_minus_one():
         responses = responses.assign_coords(region=("unit", list("aabbcc")))
         picture = brain_figures(None, BrainData("lab", responses, "1", "c", "l"))["reliability-histogram"]
         assert (picture.data["reliability"].min() < -1) == told
-        assert ("Values below -1 are negative correlations of halves" in picture.caption) == told
+        assert ("Values far below 0 are of halves that correlate negatively" in picture.caption) == told
 
 
 def test_what_cannot_be_drawn_says_why(study):
@@ -371,8 +385,11 @@ def test_what_cannot_be_drawn_says_why(study):
     with pytest.raises(BrainError, match="brain must be BrainData, see load_brain; found NoneType"):
         brain_map_figures(None, None)
     renamed = np.where(brain.responses["hemisphere"] == "left", "lh", "rh")
-    for own in (brain.responses, brain.responses.drop_vars("vertex").assign_coords(x=("unit", values), y=("unit", values))):
-        with pytest.raises(BrainError, match="hemisphere is 'lh' for .* units, expected 'left' or 'right'"):
+    for own in (
+        brain.responses,
+        brain.responses.drop_vars("vertex").assign_coords(x=("unit", values), y=("unit", values)),
+    ):
+        with pytest.raises(BrainError, match=r"hemisphere is 'lh' for .* units, expected 'left' or 'right'"):
             plot_brain_map(own.assign_coords(hemisphere=("unit", renamed)), values)
 
 
@@ -419,6 +436,17 @@ def test_a_page_is_not_lost_for_a_map_of_another_mesh(study, tmp_path):
     text = escapes.unescape(path.read_text(encoding="utf-8"))
     assert "reliability is not drawn: a map of shape (32492,) cannot be drawn on fsaverage5" in text
     assert '<div class="surface"' not in text
+
+
+@pytest.mark.parametrize("where", ["figures_of", "surface_viewer", "unit_maps"])
+def test_a_page_is_not_lost_for_an_error_of_drawing(study, tmp_path, monkeypatch, where):
+    def fail(*_):
+        raise ValueError("zero-size array")
+
+    brain, _, stimuli = study
+    monkeypatch.setattr(f"brainalign.report.brain_surface_page.{where}", fail)
+    path = write_report(ReportContent("T", "Q?", stimuli, (brain,), [], {}), tmp_path / "r.html", figures_folder=None)
+    assert "is not drawn: zero-size array" in escapes.unescape(path.read_text(encoding="utf-8"))
 
 
 def unpack(text, kind):

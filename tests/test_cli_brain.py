@@ -94,6 +94,42 @@ class TestFromBids:
         shown = brain("show", out)
         assert f"warnings     {note.removeprefix('note: ')}" in shown.output.splitlines()
 
+    def test_messages_name_the_options_of_the_command_line(self, folder: Path, tmp_path: Path) -> None:
+        arguments = ["from-bids", folder, "--out", tmp_path / "lab.nc", "--mask", "mask.nii"]
+        assert says(brain(*arguments, "stimuli=['alarm']")).endswith("name with --ignore what is no stimulus")
+        assert "ignore names 'rest', which no events hold" in says(brain(*arguments, "--ignore", "rest"))
+        events = folder / "sub-02/func/sub-02_task-listen_events.tsv"
+        events.write_text(events.read_text() + "30\t8\trest\tn/a\n")
+        hint = "pass allow_overlap=true if that is meant; --skip-broken goes on without this subject"
+        assert says(brain(*arguments)).endswith(hint)
+        (folder / "sub-02/func/sub-02_task-listen_bold.nii").unlink()
+        message = says(brain(*arguments))
+        assert message.startswith("sub-02_task-listen has events but no image that fits in ")
+        assert "choose by --task, --subject or entities= what is to be read; --skip-broken goes on" in message
+
+    def test_a_file_is_not_replaced_unasked(self, folder: Path, tmp_path: Path) -> None:
+        out = tmp_path / "lab.nc"
+        out.write_text("precious")
+        table = tmp_path / "t.csv"
+        table.write_text("stimulus_id,v1,v2\nalarm,1,2\nbell,2,4\n")
+        commands = {
+            "from-bids": [folder, "--mask", "mask.nii"],
+            "from-images": [folder / "none.csv"],
+            "save": ["table", f"path={json.dumps(str(table))}"],
+        }
+        for command, arguments in commands.items():
+            assert f"{out} is there already; give another name, or --overwrite" in says(
+                brain(command, *arguments, "--out", out)
+            )
+            assert "ends in .nc" in says(brain(command, *arguments, "--out", tmp_path / "lab.csv"))
+            assert out.read_text() == "precious"
+        for command in ("from-bids", "save"):
+            done = brain(command, *commands[command], "--out", out, "--overwrite")
+            assert done.exit_code == 0, (done.output, done.exception)
+            assert (
+                load_brain("table", path=str(out)).responses.sizes["stimulus"] == {"from-bids": 3, "save": 2}[command]
+            )
+
     def test_further_options(self, folder: Path, tmp_path: Path) -> None:
         out = tmp_path / "windows.nc"
         options = ["--design", "windows", "--window-s", 4, "--delay-s", 2, "--subject", "01", "--mask", "mask.nii"]
@@ -112,6 +148,8 @@ class TestFromBids:
             (["--stimulus", "knd"], "has no column 'knd' to name stimuli; did you mean 'kind'"),
             (["--task", "rest"], "no images with task-rest; known: 'listen'"),
             (["--design", "blok"], "no design 'blok'; did you mean 'block'"),
+            (["--design", "block", "--delay-s", "nan"], "delay_s must be a number of seconds, at least 0, found nan"),
+            (["--delay-s", "4.5"], "delay_s is an option of design='block' or 'windows', not of 'glm'"),
         ],
     )
     def test_bad_options(self, folder: Path, tmp_path: Path, options: list[str], message: str) -> None:
@@ -154,6 +192,22 @@ class TestListAndShow:
         text = brain("list").output
         assert all(f"\n{name} " in f"\n{text}" for name in rows)
 
+    def test_events_alone_are_no_data(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("BRAINALIGN_DATA", str(tmp_path))
+        func = tmp_path / "ds003720/sub-001/func"
+        func.mkdir(parents=True)
+
+        def state() -> tuple[str, str]:
+            rows = {r["name"]: r for r in json.loads(brain("list", "--json").output)}
+            return rows["ds003720"]["state"], rows["ds003720"]["how"]
+
+        (func / "sub-001_task-Test_run-01_events.tsv").touch()
+        (func / "sub-001_task-Test_run-01_bold.nii.gz").symlink_to(tmp_path / "not-fetched")
+        assert state()[0] == "not here"
+        assert state()[1].startswith("its events are here, but no images: get the data set (46 GB) from OpenNeuro")
+        (func / "sub-001_task-Test_run-02_bold.nii.gz").touch()
+        assert state() == ("ready", "")
+
     @pytest.mark.realdata
     def test_fetched_data_are_ready(self) -> None:
         rows = {r["name"]: r for r in json.loads(brain("list", "--json").output)}
@@ -187,7 +241,12 @@ class TestListAndShow:
         assert copy.citation == "Us"
         np.testing.assert_array_equal(copy.responses, PLANTED)
 
-    def test_what_cannot_be_shown(self) -> None:
+    def test_what_cannot_be_shown(self, tmp_path: Path) -> None:
+        mask = tmp_path / "mask.nii.gz"
+        mask.touch()
+        assert says(brain("show", tmp_path / "labX.nc")).startswith(f"no file {str(tmp_path / 'labX.nc')!r}")
+        message = "mask.nii.gz is no table of responses (.csv) and no netCDF file (.nc); responses out of images: "
+        assert says(brain("show", mask)).startswith(message)
         assert "the option path= is needed" in says(brain("show", "table"))
         assert "no brain data set named 'nh2015'" in says(brain("show", "nh2015"))
         assert "no option 'pth'; did you mean 'path'" in says(brain("show", "table", "pth='x'"))

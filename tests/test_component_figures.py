@@ -1,5 +1,8 @@
 """Figures and sentences of component matches: what is drawn and written is what the tables say."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -113,6 +116,28 @@ def test_sounds_within_their_categories(ax, result):
         plot_within(ax, result, model="net")
 
 
+@pytest.mark.parametrize("scale", [1e-5, 1.0, 1e5])
+def test_numbers_of_the_axes_keep_apart(result, scale):
+    """Tiny responses, such as those of voxels, have a common factor instead of long numbers."""
+    arrays = {name: result.arrays[name] * scale for name in ("profiles", "observed")}
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    ax = plot_within(figure.subplots(), replace(result, arrays=arrays))
+    figure.draw_without_rendering()
+    boxes = [t.get_window_extent() for t in ax.get_xticklabels() if t.get_text()]
+    inside = [b for b in boxes if ax.bbox.x0 - 1 <= (b.x0 + b.x1) / 2 <= ax.bbox.x1 + 1]
+    assert len(inside) >= 3
+    assert all(a.x1 + 3 < b.x0 for a, b in pairwise(inside))
+
+
+def test_each_figure_is_of_its_measure(ax, result, agreement):
+    for plot in (plot_match_matrix, plot_against_baselines, plot_within):
+        with pytest.raises(MeasureError, match="this draws a result of component-match, found witness-agreement"):
+            plot(ax, agreement)
+    for other, found in ((result, "component-match"), (None, "NoneType")):
+        with pytest.raises(MeasureError, match=f"this draws a result of witness-agreement, found {found}"):
+            plot_witnesses(ax, other)
+
+
 def test_two_brains(ax, agreement):
     plot_witnesses(ax, agreement)
     table = pick(agreement.table)
@@ -121,6 +146,8 @@ def test_two_brains(ax, agreement):
     drawn = np.concatenate([np.column_stack(c.lines[0].get_data()).astype(float) for c in ax.containers])
     np.testing.assert_allclose(drawn, np.column_stack([x, y]))
     assert len(x) == 5
+    # Marks alone: scores of the two brains differ in scale, so there is no line of equality.
+    assert {line.get_linestyle() for line in ax.lines} == {"None"}
     assert ax.get_xlabel() == "r: music\n(fmri)"
     assert ax.get_ylabel() == "r: selective for Music and Song\n(ecog)"
 

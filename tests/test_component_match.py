@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, spearmanr
 
+from brainalign.brain import BrainData
 from brainalign.errors import MeasureError, ResponseError
 from brainalign.measures.component_match import BEST_UNIT, ENCODING, component_match
 from brainalign.measures.component_predictors import (
@@ -14,7 +15,9 @@ from brainalign.measures.component_predictors import (
 )
 from brainalign.measures.encoding import CHOSEN, component_encoding
 from brainalign.measures.witnesses import AGREEMENT, UNIT_AGREEMENT, witness_agreement
+from brainalign.report.words import cautions
 from brainalign.responses import make_responses
+from brainalign.stimuli import load_stimuli
 
 CATEGORIES = ("Music", "Song", "Speech", "Environment", "Animal")
 NAMES = ("music", "speech", "pitch")
@@ -230,6 +233,35 @@ class TestInput:
             quick(models, brain, categories=["Msic"])
         with pytest.raises(MeasureError, match="no model to compare"):
             quick({}, brain)
+        with pytest.raises(MeasureError, match="categories: 'Music' is named twice"):
+            quick(models, brain, categories=["Music", "Song", "Music"])
+        with pytest.raises(MeasureError, match="baselines: 'net' is named twice"):
+            quick(models, brain, baselines=["net", "net"])
+
+    def test_other_kinds_of_things(self, data):
+        models, brain = data
+        whole = BrainData("lab", brain, "1", "c", "l")
+        for call, message in (
+            (
+                lambda: quick({"net": whole}, brain),
+                "must be Responses, found BrainData; give its responses: brain.responses",
+            ),
+            (lambda: quick(list(models.values()), brain), "must be a mapping of names to Responses.* found list"),
+            (lambda: quick(models["net"], brain), "must be a mapping of names to Responses.* found DataArray"),
+            (lambda: quick(models, None), "brain must be BrainData or Responses, found NoneType"),
+            (lambda: quick(models, brain, seed=-1), "seed is -1, expected a whole number of at least 0"),
+        ):
+            with pytest.raises(MeasureError, match=message):
+                call()
+
+    def test_warnings_of_the_brain_are_handed_on_and_stand_once_on_the_page(self, data):
+        models, brain = data
+        chosen = BrainData("lab", brain, "1", "c", "l", {}, ("chosen for music",))
+        result = quick(models, chosen)
+        assert result.warnings.count("chosen for music") == 1
+        found = cautions([result], load_stimuli("demo"), [chosen])
+        assert sum("chosen for music" in line for line in found) == 1
+        assert "lab: chosen for music" in found
 
     def test_bad_data(self, data):
         models, brain = data
@@ -311,6 +343,10 @@ class TestWitnesses:
         )
         with pytest.raises(MeasureError, match="two results of component-match, found one of component-encoding"):
             witness_agreement(first, encoding)
+        with pytest.raises(MeasureError, match="two results of component-match, found NoneType"):
+            witness_agreement(first, None)
+        with pytest.raises(MeasureError, match="seed is -1, expected a whole number"):
+            witness_agreement(first, first, seed=-1)
         rng = np.random.default_rng(0)
         category = labels()
         y = components(category, rng)

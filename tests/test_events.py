@@ -128,5 +128,7 @@ class TestChecks:
         check_events(overlapping, duration_s=6, allow_overlap=True)
 
     def test_an_unknown_condition(self) -> None:
-        with pytest.raises(BrainError, match=r"'blues.0001' \(did you mean 'blues.00017'\?\); name with ignore= what is no stimulus$"):
+        with pytest.raises(
+            BrainError, match=r"'blues.0001' \(did you mean 'blues.00017'\?\); name with ignore= what is no stimulus$"
+        ):
             check_events(events(("blues.0001", 0, 2)), duration_s=6, known=["blues.00017", "pop.00001"])

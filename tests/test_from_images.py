@@ -196,7 +196,9 @@ class TestSurfaces:
     def test_bad_input(self, tmp_path: Path, write: Callable[..., str]) -> None:
         with pytest.raises(BrainError, match=r"atlas is no option for files such as lh.*; known: 'average_regions', "):
             self.load(tmp_path, write, atlas="x.nii")
-        with pytest.raises(BrainError, match=r"hemispheres is no option for files .*; name the hemispheres in the table"):
+        with pytest.raises(
+            BrainError, match=r"hemispheres is no option for files .*; name the hemispheres in the table"
+        ):
             self.load(tmp_path, write, reading={"space": "fsaverage5", "hemispheres": ["left"]})
         with pytest.raises(BrainError, match=r"has a value of the wrong kind: mask=3"):
             self.load(tmp_path, write, mask=3)
@@ -217,7 +219,9 @@ class TestCifti:
         brain = load_images(write(pd.DataFrame({"stimulus_id": STIMULI})), image="betas.dscalar.nii")
         np.testing.assert_array_equal(brain.responses.values, data)
         assert brain.responses["vertex"].values.tolist() == [4, 9, 11]
-        with pytest.raises(BrainError, match=r"^sub-01: mask is no option for files such as betas.dscalar.nii; known: "):
+        with pytest.raises(
+            BrainError, match=r"^sub-01: mask is no option for files such as betas.dscalar.nii; known: "
+        ):
             load_images(write(pd.DataFrame({"stimulus_id": STIMULI})), image="betas.dscalar.nii", mask="m.nii")
 
 
@@ -252,7 +256,9 @@ class TestIncomplete:
     ) -> None:
         finer = nibabel.Nifti1Image(np.zeros((7, 7, 7), np.float32), np.eye(4))
         nibabel.save(finer, tmp_path / "sub-02" / "dog_1.nii.gz")
-        with pytest.raises(BrainError, match=r"sub-02: dog_1.nii.gz is on the grid 7 x 7 x 7 .* reading={resample=true}"):
+        with pytest.raises(
+            BrainError, match=r"sub-02: dog_1.nii.gz is on the grid 7 x 7 x 7 .* reading={resample=true}"
+        ):
             load_images(write(study[0]), mask=mask)
 
     def test_no_subject_is_left(

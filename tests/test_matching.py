@@ -133,7 +133,9 @@ class TestStability:
             component_stability(found, voxels[:, 1:], n_resamples=1)
         with pytest.raises(BrainError, match="at least 2 subjects"):
             component_stability(found, voxels.drop_vars("subject"), resample="subjects")
-        with pytest.raises(BrainError, match="n_resamples must be at least 1"):
+        with pytest.raises(BrainError, match="n_resamples must be a whole number of at least 1, found 0"):
             component_stability(found, voxels, n_resamples=0)
+        with pytest.raises(BrainError, match="seed must be a whole number of at least 0, found -1"):
+            component_stability(found, voxels, seed=-1)
         with pytest.raises(BrainError, match="no resample 'sounds'"):
             component_stability(found, voxels, resample="sounds")  # type: ignore[arg-type]

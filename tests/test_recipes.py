@@ -1,6 +1,7 @@
 """Recipes: what they may say, and what running one leaves behind."""
 
 import json
+import re
 import shutil
 import textwrap
 from collections.abc import Mapping
@@ -17,8 +18,10 @@ from brainalign.measures.result import COLUMNS, Result, result_table
 from brainalign.models import extract, load_model
 from brainalign.recipes import read_recipe, shipped_recipes
 from brainalign.recipes.runner import compute_recipe
-from brainalign.recipes.schema import find_recipe
+from brainalign.recipes.schema import check_options, find_recipe
+from brainalign.report.figures import plot_result
 from brainalign.report.folder import run_recipe
+from brainalign.report.headline import headline
 from brainalign.responses import Responses
 from brainalign.stimuli import load_stimuli
 from brainalign.stimuli.audio import write_audio
@@ -153,7 +156,7 @@ def test_overwrite_takes_results_folders_only(tmp_path):
         (('name = "demo-components"', 'name = "demo-components"\nseeed = 1'), "brain: unknown key 'seeed'"),
         (('name = "rsa"', 'name = "rsaa"'), "no measure named 'rsaa'; did you mean 'rsa'"),
         (("n_splits = 3", "n_split = 3"), "unknown key 'n_split'; did you mean 'n_splits'"),
-        (("n_splits = 3", 'n_splits = "three"'), "n_splits: Input should be a valid integer"),
+        (("n_splits = 3", 'n_splits = "three"'), "n_splits is 'three', expected a whole number"),
         (('title = "A quick look"', ""), "the key 'title' is missing"),
         (("[stimuli]", "[stimuli"), "not valid TOML"),
         (('name = "kim2024-cnn@random:0"', 'name = "logmel"'), "'logmel' is named twice"),
@@ -270,6 +273,109 @@ def test_the_same_measure_twice_needs_labels(tmp_path):
     assert len(list((out / "arrays").glob("*-ratio--brain.nc"))) == 2
 
 
+def test_lists_stand_for_tuples():
+    """TOML has no tuples; lists of the same types and length do, also where None is allowed, and nothing else does."""
+
+    def loader(window_s: tuple[float, float] | None = None, grid: tuple[int, ...] = (), names: list[str] | None = None):
+        raise NotImplementedError
+
+    for options in ({"window_s": [0, 1.5]}, {"grid": [1, 2, 3]}, {"names": ["a"]}, {"window_s": (0.0, 1.0)}):
+        check_options(loader, options, "brain")
+    for options, message in (
+        ({"window_s": [0, "1"]}, "window_s"),
+        ({"window_s": [0.0]}, "window_s"),
+        ({"window_s": 3}, "window_s is 3, expected a list"),
+        ({"grid": [1.5]}, r"grid\[0\] is 1.5, expected a whole number"),
+        ({"names": ("a",)}, "names is .* expected a list"),
+    ):
+        with pytest.raises(RecipeError, match=f"^brain: .*{message}"):
+            check_options(loader, options, "brain")
+
+
+def test_the_window_of_ecog_can_be_given_in_a_recipe():
+    from brainalign.brain import BRAINS
+
+    check_options(BRAINS.get("ecog165-components"), {"window_s": [0.0, 2.0]}, "brain")
+
+
+LABELLED = """
+title = "Labels"
+[stimuli]
+set = "demo"
+[[models]]
+name = "logmel"
+[[models]]
+name = "kim2024-cnn@random:0"
+layers = ["avgpool"]
+[brain]
+name = "demo-components"
+[[measures]]
+name = "component-encoding"
+label = "my encoding"
+n_splits = 3
+n_bootstrap = 0
+n_permutations = 0
+[[measures]]
+name = "component-match"
+label = "my match"
+component = "music"
+categories = ["Music"]
+n_splits = 2
+n_permutations = 0
+n_bootstrap = 0
+[[measures]]
+name = "response-ratio"
+label = "my ratio"
+categories = ["Music"]
+n_bootstrap = 0
+"""
+
+
+def test_a_labelled_measure_keeps_its_figures_captions_and_answer(tmp_path):
+    """The page of a recipe with labels is that of the recipe without, but for the labels."""
+    (tmp_path / "labelled.toml").write_text(LABELLED)
+    (tmp_path / "plain.toml").write_text(re.sub('label = ".*"\n', "", LABELLED))
+    run = compute_recipe(tmp_path / "labelled.toml")
+    assert {(r.measure, r.asked, r.kind) for r in run.results} == {
+        ("my encoding", "component-encoding", "component-encoding"),
+        ("my match", "component-match", "component-match"),
+        ("my ratio", "response-ratio", "response-ratio"),
+    }
+    folders = [run_recipe(tmp_path / f"{n}.toml", tmp_path / n, audio=False) for n in ("labelled", "plain")]
+    labelled, plain = (sorted(p.name for p in (f / "figures").iterdir()) for f in folders)
+    assert labelled == sorted(name.replace("component-match", "my-match") for name in plain)
+    assert any("encoding-by-component" in name for name in labelled)
+    mine, theirs = ((f / "report.html").read_text() for f in folders)
+    for captions in ("Held-out r² of every component by every model", "Response ratio with its interval"):
+        assert captions in mine
+    assert '<h2 id="h-1">my match</h2>' in mine
+    assert '<h2 id="h-1">component-match</h2>' in theirs
+    answers = [headline(compute_recipe(tmp_path / f"{n}.toml").results).sentences for n in ("labelled", "plain")]
+    assert answers[0] == answers[1]
+    assert "predicts the music component" in answers[0][0]
+    # All models are in one file of arrays, which is named after none of them.
+    assert {p.name for p in (folders[0] / "arrays").glob("my_match*")} == {"my_match.nc"}
+
+
+def test_a_labelled_decoding_keeps_its_figure_and_answer(tmp_path):
+    text = LABELLED[: LABELLED.index("[brain]")] + '[brain]\nname = "demo-voxels"\n[[measures]]\nname = "decoding"\n'
+    text += 'label = "my decoding"\nsplit = "kfold"\nn_permutations = 20\nn_bootstrap = 20\n'
+    (tmp_path / "decoding.toml").write_text(text)
+    out = run_recipe(tmp_path / "decoding.toml", tmp_path / "out", audio=False)
+    page = (out / "report.html").read_text()
+    assert "my decoding: From demo-voxels, the clip heard was told from another" in page
+    assert '<h2 id="h-1">my decoding</h2>' in page
+    assert (out / "figures" / "my-decoding.svg").is_file()
+
+
+def test_an_answer_of_a_labelled_measure_names_the_label(tmp_path):
+    head, _, match, _ = LABELLED.split("[[measures]]")
+    (tmp_path / "match.toml").write_text(f"{head}[[measures]]{match}")
+    (sentence,) = headline(compute_recipe(tmp_path / "match.toml").results).sentences
+    assert sentence.startswith("my match: ")
+    assert plot_result(compute_recipe(tmp_path / "match.toml").results[0]).images
+
+
 def test_what_appears_during_a_run_stays(tmp_path, monkeypatch):
     from brainalign.recipes import runner
 
@@ -297,11 +403,13 @@ def test_seed_replaces_that_of_a_measure(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("seed = 3", "seed = -1"), "seed: Input should be greater than or equal to 0"),
-        (("seed = 3", "seed = true"), "seed: Input should be a valid integer"),
-        (("n_permutations = 19", 'n_permutations = "19"'), "n_permutations: Input should be a valid integer"),
+        (("seed = 3", "seed = -1"), "seed is -1, expected at least 0 and less than 9,223,372"),
+        (("seed = 3", "seed = true"), "seed is True, expected a whole number"),
+        (("n_permutations = 19", 'n_permutations = "19"'), "n_permutations is '19', expected a whole number"),
         (("n_permutations = 19", "n_permutations = 100000000000"), "less than or equal to 1000000"),
-        (("n_permutations = 19", "level = 2.0"), "level: Input should be less than 1"),
+        (("n_permutations = 19", "level = 2.0"), "level is 2.0, expected more than 0 and less than 1"),
+        (("n_permutations = 19", "n_permutations = -3"), "n_permutations is -3, expected 0 to 1,000,000"),
+        (("n_permutations = 19", 'protocol = "own"'), "protocol is 'own', expected 'brainalign' or 'tuckute2023'"),
     ],
 )
 def test_numbers_out_of_range(tmp_path, change, message):

@@ -112,6 +112,10 @@ class TestMisses:
             BrainError, match="no brain data set named 'nh2015-component'; did you mean 'nh2015-component"
         ):
             load_brain("nh2015-component")
+        with pytest.raises(BrainError, match="ecog165-components has no option 'windw_s'; did you mean 'window_s' or"):
+            load_brain("ecog165-components", windw_s=(0, 1))
+        with pytest.raises(BrainError, match="table needs the option 'path'"):
+            load_brain("table")
         with pytest.raises(StimulusError, match="no stimulus set named 'dmo'; did you mean 'demo'"):
             STIMULI.get("dmo")
         with pytest.raises(MeasureError, match="did you mean 'response-ratio'"):

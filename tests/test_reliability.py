@@ -18,7 +18,9 @@ from brainalign.errors import BrainError, MeasureError
 from brainalign.measures import MEASURES
 from brainalign.measures.reliability import reliability
 from brainalign.measures.resampling import draw_counts
+from brainalign.report.words import cautions
 from brainalign.responses import Responses, load_responses, make_responses, save_responses
+from brainalign.stimuli import load_stimuli
 
 
 def truth(n: int, seed: int = 0) -> Responses:
@@ -247,7 +249,9 @@ class TestMeasure:
 
     def test_limits_stay_within_the_range_of_the_statistic(self) -> None:
         noise = brain_of(np.random.default_rng(16).normal(size=(3, 40, 50)))
-        copies = np.random.default_rng(17).normal(size=(40, 5)) + 1e-3 * np.random.default_rng(18).normal(size=(3, 40, 5))
+        copies = np.random.default_rng(17).normal(size=(40, 5)) + 1e-3 * np.random.default_rng(18).normal(
+            size=(3, 40, 5)
+        )
         low = reliability(noise, statistics=("noise-ceiling",), n_bootstrap=50).table.iloc[0]
         assert low["ci_low"] == 0
         assert reliability(brain_of(copies), n_bootstrap=50).table["ci_high"].max() <= 1
@@ -280,6 +284,14 @@ class TestMeasure:
         other = reliability(brain, n_bootstrap=50, seed=1).table
         assert (other["ci_low"] != one["ci_low"]).any()
         assert reliability(brain, n_bootstrap=0).table["ci_low"].isna().all()
+
+    def test_warnings_of_the_brain_are_not_said_twice(self) -> None:
+        """A page shows those of the brain data themselves."""
+        chosen = select_reliable(simulated(n=40, n_voxels=8), 0.1)
+        assert len(chosen.warnings) == 1
+        result = reliability(chosen, n_bootstrap=0)
+        set_ = load_stimuli("demo")
+        assert sum(chosen.warnings[0] in c for c in cautions([result], set_, [chosen])) == 1
 
     def test_constant_units_are_left_out_and_counted(self) -> None:
         values = np.random.default_rng(12).normal(size=(2, 30, 4)) + np.random.default_rng(13).normal(size=(30, 4))

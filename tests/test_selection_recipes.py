@@ -101,7 +101,7 @@ def test_a_test_sound_that_selects_by_another_id_is_found(tmp_path):
         ),
         (("[selection]\n", "[selection]\nsett = 1\n"), "unknown key 'selection.sett'; did you mean 'set'"),
         (("n_bootstrap = 50", 'selection = "demo"'), "unknown key 'selection'"),
-        (("power_ratios = [1.0, 0.25]", 'power_ratios = ["soft"]'), "power_ratios[0]: Input should be a valid number"),
+        (("power_ratios = [1.0, 0.25]", 'power_ratios = ["soft"]'), "power_ratios[0] is 'soft', expected a number"),
     ],
 )
 def test_mistakes_are_named(tmp_path, change, message):

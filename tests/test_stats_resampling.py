@@ -267,7 +267,7 @@ def test_shifted_percentiles_cover_where_plain_ones_do_not(n, n_targets, rho):
     """The mean over targets of r2, cut off at 0, as of many voxels: resamples are biased upwards.
 
     Plain percentile intervals leave even the mean estimate of such studies out in most of them, and the more so where
-    BCa does not exist. Shifted ones hold it, and rather too wide ones: what the cut-off adds to the spread of resamples.
+    BCa does not exist. Shifted ones hold it; they are rather too wide, as resamples spread more than studies do.
     """
     rng = np.random.default_rng(13)
 

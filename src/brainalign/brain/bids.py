@@ -101,8 +101,8 @@ def load_bids(
     stimuli : sequence of str, optional
         Ids of the stimuli there are; a condition that is none of them is an error.
     stimulus_set : sequence of str, optional
-        Ids of the sounds that are compared, as a recipe gives them: a condition that is none of them may be there if all
-        subjects have it, else the subjects who have it are in error.
+        Ids of the sounds that are compared, as a recipe gives them: a condition that is none of them may be there if
+        all subjects have it, else the subjects who have it are in error.
     stimulus_info : mapping of str to str, optional
         What travels along: new name to column of the events, for instance ``{"category": "genre"}``.
     allow_overlap : bool
@@ -263,7 +263,8 @@ def _outside(events: Events, ids: Collection[str]) -> dict[str, BrainError]:
     return {
         s: BrainError(
             f"{s}: its events name the condition {name_some(map(repr, own))}, which is not in the stimulus set "
-            f"({did_you_mean(own[0], ids)}), nor among the events of all subjects; name with ignore= what is no stimulus"
+            f"({did_you_mean(own[0], ids)}), nor among the events of all subjects; name with ignore= what is no "
+            f"stimulus"
         )
         for s, own in odd.items()
         if own

@@ -163,8 +163,8 @@ def read_bids(
             runs.setdefault(subject, []).append(_run(groups[key], roots))
         except BrainError as why:
             broken.setdefault(subject, why)
-    for subject, why in _without_images(roots, found, fitting, allowed):
-        broken.setdefault(subject, why)
+    for subject, no_image in _without_images(roots, found, fitting, allowed):
+        broken.setdefault(subject, no_image)
     whole = {s: tuple(r) for s, r in runs.items() if s not in broken}
     return BidsFolder(root, _json(root / "dataset_description.json"), whole, broken, subjects is not None)
 

@@ -72,7 +72,7 @@ def check_finite(what: str, array: xr.DataArray, dim: str = "unit") -> None:
     BrainError
         If some are not finite.
     """
-    finite = np.isfinite(array).all([d for d in array.dims if d != dim]).values
+    finite = np.isfinite(array.values).all(axis=tuple(i for i, d in enumerate(array.dims) if d != dim))
     if not finite.all():
         names = array[dim].values[~finite] if dim in array.coords else np.flatnonzero(~finite)
         raise BrainError(

@@ -72,7 +72,9 @@ def cross_validate_n_components(
     mean = check_voxels(responses)
     counts = np.asarray(candidates)
     if counts.ndim != 1 or not len(counts) or counts.dtype.kind not in "iu" or (np.diff(counts, prepend=0) < 1).any():
-        raise BrainError(f"candidates must be whole numbers of at least 1, rising, such as [4, 6, 8], found {candidates!r}")
+        raise BrainError(
+            f"candidates must be whole numbers of at least 1, rising, such as [4, 6, 8], found {candidates!r}"
+        )
     repeated = mean.values[np.newaxis]
     if isinstance(responses, xr.DataArray) and "repetition" in responses.dims:
         repeated = responses.values

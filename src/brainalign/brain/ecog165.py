@@ -223,7 +223,7 @@ def _stretches(
     return [inside[number == n] for n in np.unique(number)]
 
 
-def _checked_window(window_s: Sequence[float], first: float, last: float) -> tuple[float, float]:
+def _checked_window(window_s: object, first: float, last: float) -> tuple[float, float]:
     ends = list(window_s) if isinstance(window_s, Sequence | np.ndarray) and not isinstance(window_s, str) else []
     if len(ends) != 2 or not all(isinstance(e, int | float | np.number) and not isinstance(e, bool) for e in ends):
         raise BrainError(f"window_s is {window_s!r}, expected from and until when, two numbers of seconds")

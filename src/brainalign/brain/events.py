@@ -179,8 +179,8 @@ def check_events(
         ids = set(known)
         if unknown := [s for s in dict.fromkeys(events["stimulus_id"]) if s not in ids]:
             raise BrainError(
-                f"{file} names the unknown condition {name_some(map(repr, unknown))} ({did_you_mean(unknown[0], ids)}); "
-                f"name with ignore= what is no stimulus"
+                f"{file} names the unknown condition {name_some(map(repr, unknown))} "
+                f"({did_you_mean(unknown[0], ids)}); name with ignore= what is no stimulus"
             )
     ends = events["onset"] + events["duration"]
     early, late = events["onset"] < -TOLERANCE_S, ends > duration_s + TOLERANCE_S

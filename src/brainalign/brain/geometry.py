@@ -199,8 +199,8 @@ def surface_maps(
         expected = [N_VERTICES[space]] * 2
         if sizes is not None and [int(n) for n in sizes] != expected:
             raise BrainError(
-                f"the attribute n_vertices is {[int(n) for n in sizes]}, but the space {space!r} has {expected} vertices "
-                f"in the left and right hemisphere: correct the attribute that is wrong"
+                f"the attribute n_vertices is {[int(n) for n in sizes]}, but the space {space!r} has {expected} "
+                f"vertices in the left and right hemisphere: correct the attribute that is wrong"
             )
         sizes = expected
     if sizes is None:

@@ -95,7 +95,7 @@ class ImageReader:
             if not same_grid(image, self.grid) and not self.resample:
                 raise BrainError(
                     f"{name} is on the grid {describe_grid(image)}, the mask or atlas on {describe_grid(self.grid)}; "
-                    f"give images of one grid, or say reading={{resample=true}} to bring the image to the grid of the mask"
+                    f"give images of one grid, or say reading={{resample=true}} to bring the image to that of the mask"
                 )
             values = self._read(image)
         if not allow_bad:

@@ -27,8 +27,8 @@ def load_nh2015_components(path: str | Path | None = None) -> BrainData:
     Parameters
     ----------
     path : path-like, optional
-        A ``components.mat`` of the public release, or a folder that holds it, itself or in ``data/``; the fetched one if
-        not given.
+        A ``components.mat`` of the public release, or a folder that holds it, itself or in ``data/``; the fetched one
+        if not given.
 
     Returns
     -------

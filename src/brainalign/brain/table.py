@@ -70,8 +70,8 @@ def load_table(
         raise BrainError(f"no file {path!r} with responses")
     if file.suffix.lower() not in (".csv", ".nc"):
         raise BrainError(
-            f"{file.name} is no table of responses (.csv) and no netCDF file (.nc); responses out of images: brainalign "
-            f"brain from-images (a map for each stimulus) or from-bids (time series)"
+            f"{file.name} is no table of responses (.csv) and no netCDF file (.nc); responses out of images: "
+            f"brainalign brain from-images (a map for each stimulus) or from-bids (time series)"
         )
     if file.suffix == ".nc":
         responses = load_responses(file)

@@ -247,8 +247,8 @@ def check_confounds(confounds: Any, n_volumes: int) -> NDArray[np.float64]:
     if len(bad):
         which = [names[b] if names else b for b in bad]
         raise BrainError(
-            f"the confounds {name_some(which)} are NaN or infinite in some volume; leave them out, or, of a BIDS folder "
-            f"where only the first row is n/a, say estimation={{confounds_na=\"zero\"}}"
+            f"the confounds {name_some(which)} are NaN or infinite in some volume; leave them out, or, of a BIDS "
+            f'folder where only the first row is n/a, say estimation={{confounds_na="zero"}}'
         )
     return values
 

@@ -117,7 +117,7 @@ def average_windows(
         raise BrainError(
             f"{len(short)} windows reach beyond the {len(series)} volumes of the run: "
             f"{name_some(short['stimulus_id'])}; say incomplete='shorten' (of a BIDS folder "
-            f"estimation={{incomplete=\"shorten\"}}) to average the volumes that are there, or a smaller delay_s "
+            f'estimation={{incomplete="shorten"}}) to average the volumes that are there, or a smaller delay_s '
             f"({delay_s:g} s)"
         )
     return WindowMeans(table, np.stack(means))

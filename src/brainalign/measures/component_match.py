@@ -34,7 +34,7 @@ from brainalign.measures.component_predictors import (
     unit_correlations,
 )
 from brainalign.measures.encoding import CHOSEN
-from brainalign.measures.resampling import Count, Level, Seed, draw_counts, draw_orders
+from brainalign.measures.resampling import Count, Level, Seed, check_seed, draw_counts, draw_orders
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.ridge import decompose_splits
 from brainalign.measures.selectivity import selectivity
@@ -137,9 +137,11 @@ def component_match(
     ResponseError
         If the stimuli differ, or values are missing.
     MeasureError
-        If a category, component, baseline or group is unknown, a component is constant, or the splits test too few
-        sounds of the categories.
+        If a category, component, baseline or group is unknown or named twice, a seed is negative, a model is no
+        Responses, a component is constant, or the splits test too few sounds of the categories.
     """
+    check_seed(seed)
+    _check_kinds(all_responses, brain)
     targets, models = _align(all_responses, brain, categories)
     _check_names(models, baselines or [], group)
     parts = split_responses(splits, [targets.responses], n_splits=n_splits, seed=seed)
@@ -190,8 +192,23 @@ def component_match(
             "unstratified; penalties, best units and layers held fixed",
             "penalty": "per target, by leave-one-out error on the training stimuli",
         },
-        warnings=[*targets.warnings(), *focus.warnings],
+        warnings=[*(brain.warnings if isinstance(brain, BrainData) else ()), *targets.warnings(), *focus.warnings],
     )
+
+
+def _check_kinds(all_responses: object, brain: object) -> None:
+    """Raise if what was given is of another kind than it should be."""
+    if not isinstance(brain, BrainData | xr.DataArray):
+        raise MeasureError(f"brain must be BrainData or Responses, found {type(brain).__name__}")
+    if not isinstance(all_responses, Mapping):
+        raise MeasureError(
+            f'the models must be a mapping of names to Responses, such as {{"my-net": responses}}; found '
+            f"{type(all_responses).__name__}"
+        )
+    for name, own in all_responses.items():
+        if not isinstance(own, xr.DataArray):
+            hint = "; give its responses: brain.responses" if isinstance(own, BrainData) else ""
+            raise MeasureError(f"the model {name!r} must be Responses, found {type(own).__name__}{hint}")
 
 
 def _align(
@@ -220,6 +237,9 @@ def _align(
 
 
 def _check_names(models: Mapping[str, Responses], baselines: Sequence[str], group: str | None) -> None:
+    twice = [name for name in baselines if list(baselines).count(name) > 1]
+    if twice:
+        raise MeasureError(f"baselines: {twice[0]!r} is named twice")
     for name in baselines:
         if name not in models:
             raise MeasureError(f"baselines: no model {name!r}; {did_you_mean(name, models)}")

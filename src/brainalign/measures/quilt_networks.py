@@ -157,7 +157,7 @@ def _model(result: Result) -> str:
 
 def _check_same(results: Sequence[Result]) -> None:
     for result in results:
-        if result.measure != results[0].measure or "segment_ms" not in result.table:
+        if result.kind != results[0].kind or "segment_ms" not in result.table:
             raise MeasureError(f"expected results of quilt-sweep, found {results[0].measure} and {result.measure}")
         for key in _SAME:
             if result.settings.get(key) != results[0].settings.get(key):

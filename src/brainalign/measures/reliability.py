@@ -58,11 +58,11 @@ def reliability(
         interval of what as many other sounds of the kind would give in these units: the value plus and minus normal
         quantiles times a standard error, within the range of the statistic. The standard error is that of random halves
         of the stimuli, drawn without replacement (the delete-d jackknife with d = n/2; Shao & Wu 1989, Annals of
-        Statistics 17:1176). Bootstrap samples hold copies of stimuli, which add noise to every unit and so move a median
-        over mostly unreliable units away from its value; the jackknife that leaves out one stimulus fails for a median.
-        A unit's split-half reliability below -1 counts as -1. ``n_units`` and ``n_repetitions`` are further columns; a
-        note counts units that are constant, which are left out of the median. Arrays: the statistics of each unit.
-        There is no hypothesis, hence no p.
+        Statistics 17:1176). Bootstrap samples hold copies of stimuli, which add noise to every unit and so move a
+        median over mostly unreliable units away from its value; the jackknife that leaves out one stimulus fails for a
+        median. A unit's split-half reliability below -1 counts as -1. ``n_units`` and ``n_repetitions`` are further
+        columns; a note counts units that are constant, which are left out of the median. Arrays: the statistics of each
+        unit. There is no hypothesis, hence no p.
 
     Raises
     ------

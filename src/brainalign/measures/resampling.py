@@ -27,6 +27,23 @@ NO_BCA = "percentile interval, shifted by the bias of the resamples: BCa does no
 BLOCK = 512
 
 
+def check_seed(seed: int) -> None:
+    """Raise unless a seed is a whole number of at least 0.
+
+    Parameters
+    ----------
+    seed : int
+        What was given.
+
+    Raises
+    ------
+    MeasureError
+        If it is none.
+    """
+    if isinstance(seed, bool | np.bool_) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise MeasureError(f"seed is {seed!r}, expected a whole number of at least 0")
+
+
 def draw_orders(
     n: int, n_permutations: int, rng: np.random.Generator, ids: Sequence[str] | None = None
 ) -> NDArray[np.intp]:

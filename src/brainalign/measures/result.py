@@ -38,6 +38,8 @@ class Result:
         The options that gave the numbers, and the methods (tests, interval, stimuli that selected and tested).
     warnings : list of str
         What a reader must know.
+    asked : str
+        The registered name of the measure where `measure` is a label that a recipe gave; else empty.
     """
 
     measure: str
@@ -45,6 +47,12 @@ class Result:
     arrays: dict[str, xr.DataArray] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    asked: str = ""
+
+    @property
+    def kind(self) -> str:
+        """Registered name of the measure, whatever a recipe calls it."""
+        return self.asked or self.measure
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the main figure of the measure.

@@ -186,12 +186,15 @@ def find_targets(responses: Responses, categories: Sequence[str], column: str = 
     Raises
     ------
     MeasureError
-        If a category is unknown, or fewer than two sounds are of the targets or of the rest.
+        If a category is unknown or named twice, or fewer than two sounds are of the targets or of the rest.
     ResponseError
         If values are missing.
     """
     if isinstance(categories, str):
         raise MeasureError(f"categories is the text {categories!r}, expected a list: [{categories!r}]")
+    twice = [name for name in categories if list(categories).count(name) > 1]
+    if twice:
+        raise MeasureError(f"categories: {twice[0]!r} is named twice")
     responses = average_repetitions(responses)
     check_responses(responses, allow_constant=True)
     sets = label_sets(responses, column)

@@ -18,7 +18,7 @@ from brainalign.errors import MeasureError, name_some
 from brainalign.measures.component_predictors import AUC, CATEGORY_MEANS, WITHIN, R
 from brainalign.measures.encoding import CHOSEN
 from brainalign.measures.profile_scores import pearson
-from brainalign.measures.resampling import Count, Level, Seed, draw_counts, interval
+from brainalign.measures.resampling import Count, Level, Seed, check_seed, draw_counts, interval
 from brainalign.measures.result import Result, result_table
 
 Array = NDArray[np.float64]
@@ -62,9 +62,12 @@ def witness_agreement(
     MeasureError
         If a result is of another measure, the sounds differ, or there are too few layers in both.
     """
+    check_seed(seed)
     for result in (first, second):
+        if not isinstance(result, Result):
+            raise MeasureError(f"agreement is of two results of component-match, found {type(result).__name__}")
         if not {"contributions", "unit_r"} <= set(result.arrays):
-            raise MeasureError(f"agreement is of two results of component-match, found one of {result.measure}")
+            raise MeasureError(f"agreement is of two results of component-match, found one of {result.kind}")
     sides = [_side(r) for r in (first, second)]
     ids = [str(s) for s in sides[0]["stimulus"].values]
     others = {str(s) for s in sides[1]["stimulus"].values}

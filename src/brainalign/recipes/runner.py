@@ -142,8 +142,7 @@ def compute_recipe(
 
 def _witnesses(plan: Recipe, results: list[Result]) -> list[Result]:
     """Compare what several brain data sets say about a component, where a recipe asks several."""
-    labels = {part.label or part.name for part in plan.measures if part.name == "component-match"}
-    matches = [r for r in results if r.measure in labels]
+    matches = [r for r in results if r.kind == "component-match"]
     if len({str(r.table["brain"].iloc[0]) for r in matches}) < 2:
         return []
     from brainalign.measures.witnesses import witness_agreement
@@ -349,5 +348,5 @@ def _measure(part: MeasurePart, given: dict[str, Any], seed: int) -> Result:
         options.setdefault("seed", seed)
     result: Result = function(**given, **options)
     if part.label is not None:
-        result = replace(result, measure=part.label, table=result.table.assign(measure=part.label))
+        result = replace(result, measure=part.label, asked=result.kind, table=result.table.assign(measure=part.label))
     return result

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -15,9 +16,11 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    Strict,
     ValidationError,
     create_model,
 )
+from pydantic.fields import FieldInfo
 
 from brainalign._files import shipped
 from brainalign.brain import BRAINS
@@ -327,7 +330,7 @@ def check_options(function: Callable[..., Any], options: dict[str, Any], where: 
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
         if name not in GIVEN:
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-            fields[name] = (parameter.annotation, default)
+            fields[name] = (_lists_for_tuples(parameter.annotation), default)
     schema = create_model(
         "Options", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True, strict=True), **fields
     )
@@ -335,6 +338,18 @@ def check_options(function: Callable[..., Any], options: dict[str, Any], where: 
         schema.model_validate(options)
     except ValidationError as why:
         raise RecipeError(f"{where}: {_first_error(why, schema)}") from why
+
+
+def _lists_for_tuples(annotation: Any) -> Any:
+    """Let the tuples of an annotation be lists too, of the same types and length: TOML has no tuples."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is tuple:
+        return Annotated[annotation, Strict(False)]
+    if origin in (Union, UnionType):
+        return Union[tuple(_lists_for_tuples(part) for part in parts)]  # noqa: UP007
+    if origin is Annotated:
+        return Annotated[(_lists_for_tuples(parts[0]), *parts[1:])]
+    return annotation
 
 
 def _first_error(why: ValidationError, schema: type[BaseModel]) -> str:
@@ -348,7 +363,43 @@ def _first_error(why: ValidationError, schema: type[BaseModel]) -> str:
         return f"the key {key!r} is missing"
     if error["type"] == "model_type":
         return f'{key}: expected a table, such as {{name = "..."}}, found {error["input"]!r}'
-    return f"{key}: {error['msg']}, found {error['input']!r}"
+    found, expected = error["input"], _EXPECTED.get(error["type"], "")
+    if error["type"] in _LIMITS:
+        expected = _range(_own_limits(schema.model_fields.get(key)) or error["ctx"])
+    if error["type"] == "literal_error":
+        expected = str(error["ctx"]["expected"])
+    return f"{key} is {found!r}, expected {expected}" if expected else f"{key}: {error['msg']}, found {found!r}"
+
+
+#: How pydantic calls each limit in an error, and in its context and in the metadata of a field.
+_LIMITS = {
+    "greater_than_equal": ("ge", "at least"),
+    "greater_than": ("gt", "more than"),
+    "less_than_equal": ("le", "at most"),
+    "less_than": ("lt", "less than"),
+}
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "string_type": "text in quotes",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "tuple_type": "a list",
+}
+
+
+def _own_limits(field: FieldInfo | None) -> dict[str, float]:
+    """Return the limits of a field; none where they are of a part of it (an entry of a list)."""
+    known = [short for short, _ in _LIMITS.values()]
+    metadata = field.metadata if field is not None else []
+    return {short: getattr(m, short) for m in metadata for short in known if hasattr(m, short)}
+
+
+def _range(limits: Mapping[str, float]) -> str:
+    if set(limits) == {"ge", "le"}:
+        return f"{limits['ge']:,} to {limits['le']:,}"
+    return " and ".join(f"{words} {limits[short]:,}" for short, words in _LIMITS.values() if short in limits)
 
 
 def _keys_beside(schema: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:

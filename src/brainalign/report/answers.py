@@ -42,11 +42,12 @@ def answers(results: Sequence[Result]) -> list[str]:
     for measure in dict.fromkeys(r.measure for r in results):
         own = [r for r in results if r.measure == measure]
         table = pd.concat([r.table for r in own], ignore_index=True).dropna(subset="value")
-        if measure in SENTENCES and len(table):
-            found.append(SENTENCES[measure](table, own))
+        kind = own[0].kind
+        if kind in SENTENCES and len(table) and (sentence := SENTENCES[kind](table, own)):
+            found.append(sentence if measure == kind else f"{measure}: {sentence}")
     n = sum(len(r.table) for r in results)
     count = f"This run holds {n} estimates of {join(dict.fromkeys(r.measure for r in results))}."
-    return list(filter(None, found))[:MAX_SENTENCES] or [count]
+    return found[:MAX_SENTENCES] or [count]
 
 
 def target_names(result: Result) -> str:

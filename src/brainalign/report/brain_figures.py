@@ -196,7 +196,7 @@ def _of_brain(brain: BrainData) -> Iterator[UnitMaps]:
 
 def _of_result(result: Result, brain: BrainData) -> Iterator[UnitMaps]:
     model = next((str(m) for m in result.table["model"] if m), "the model")
-    if result.measure == "voxel-encoding" and "scores" in result.arrays:
+    if result.kind == "voxel-encoding" and "scores" in result.arrays:
         scores = result.arrays["scores"]
         layers = [str(name) for name in scores["layer"].values]
         layer = CHOSEN if CHOSEN in layers else layers[0]
@@ -207,14 +207,14 @@ def _of_result(result: Result, brain: BrainData) -> Iterator[UnitMaps]:
         about = f"{label[0].upper()}{label[1:]} of each unit by {model}, {how}"
         yield UnitMaps("score", label, about, {"": scores.isel(layer=layers.index(layer)).values.astype(float)},
                        _units_of(scores, brain, result), ceiling=_ceiling(result, statistic, corrected))  # fmt: skip
-    if result.measure == "encoding-map":
+    if result.kind == "encoding-map":
         for name, label, signed in (("r", "held-out r", False), ("unique", "unique R²", True)):
             if name in result.arrays:
                 array = result.arrays[name]
                 columns = {str(m): array.sel(model=m).values.astype(float) for m in array["model"].values}
                 about = f"{label[0].upper()}{label[1:]} of each unit by each embedding"
                 yield UnitMaps(name, label, about, columns, _units_of(array, brain, result), signed=signed)
-    if result.measure == "depth-profile" and "best_stage" in result.arrays:
+    if result.kind == "depth-profile" and "best_stage" in result.arrays:
         stage = result.arrays["best_stage"]
         about = f"Where the layer of {model} lies that predicts each unit best, from the first (0) to the last (1)"
         yield UnitMaps("best-stage", "relative best stage", about, {"": stage.values.astype(float)},
@@ -268,10 +268,10 @@ def figures_of(maps: UnitMaps) -> dict[str, BrainFigure]:
         figure = plot_unit_histograms(values, labels, label=maps.label, ceiling=maps.ceiling)
         groups = f", in all and by {' and '.join(labels)}" if labels else ""
         text = f"{maps.about}: how many units have which value{groups}. {_numbers(values)} Dashed: median."
-        if maps.name == "reliability" and np.nanmin(values) < -1:
+        if maps.name == "reliability" and np.nanmin(values) < -0.5:
             text += (
-                " Values below -1 are negative correlations of halves, which Spearman-Brown makes more negative without "
-                "bound; read them as 0."
+                " Values far below 0 are of halves that correlate negatively, which Spearman-Brown makes more negative "
+                "without bound: read them as 0."
             )
         if maps.ceiling is not None:
             median = number(float(np.nanmedian(maps.ceiling)), 2)

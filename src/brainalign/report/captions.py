@@ -35,7 +35,7 @@ def caption(result: Result) -> str:
     whose = next((str(m) for m in result.table["model"] if m), "") or str(result.table["brain"].iloc[0]) or "the brain"
     if result.table["model"].nunique() > 1:
         whose = "all models"
-    write = _CAPTIONS.get(result.measure)
+    write = _CAPTIONS.get(result.kind)
     if write is None:
         has_intervals = result.table[["ci_low", "ci_high"]].notna().any().all()
         return f"{result.measure} of {whose}{', with intervals' if has_intervals else ''}."

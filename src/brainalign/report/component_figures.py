@@ -42,6 +42,7 @@ def plot_match_matrix(ax: Axes, result: Result, *, predictor: str = ENCODING, st
     matplotlib Axes
         `ax`, with one image, a row for each layer of each model.
     """
+    _check_kind(result, "component-match")
     table = _scores(result.table, predictor, statistic)
     targets = list(dict.fromkeys(table["target"]))
     places = list(dict.fromkeys(zip(table["model"], table["layer"], strict=True)))
@@ -84,6 +85,7 @@ def plot_against_baselines(ax: Axes, result: Result, *, target: str | None = Non
         `ax`: filled marks are models and open ones baselines, by the layer chosen inside the training sounds; an
         upright stroke is the 95th percentile of the null.
     """
+    _check_kind(result, "component-match")
     table = heads(_scores(result.table, ENCODING, statistic))
     target = target or str(result.settings["component"])
     if target not in set(table["target"]):
@@ -125,6 +127,7 @@ def plot_within(ax: Axes, result: Result, *, model: str | None = None) -> Axes:
     matplotlib Axes
         `ax`, titled with the model and its score.
     """
+    _check_kind(result, "component-match")
     profiles, observed = result.arrays["profiles"], result.arrays["observed"]
     models = [str(m) for m in profiles["profile"].values]
     model = model or models[0]
@@ -145,6 +148,9 @@ def plot_within(ax: Axes, result: Result, *, model: str | None = None) -> Axes:
     ax.set_title(f"{plain(model)}: r = {number(row['value'], 2)}")
     ax.set_xlabel(f"{plain(target)}, relative to the category")
     ax.set_ylabel("predicted, relative to the category")
+    # Responses may be tiny or huge (weights, per cent, arbitrary units): a common factor keeps the numbers apart.
+    ax.locator_params(nbins=6)
+    ax.ticklabel_format(style="sci", scilimits=(-2, 3), useMathText=True)
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
     return ax
 
@@ -164,8 +170,9 @@ def plot_witnesses(ax: Axes, result: Result, *, predictor: str = ENCODING, stati
     Returns
     -------
     matplotlib Axes
-        `ax`.
+        `ax`. There is no line of equality: the two brains differ in noise, and so in the scores that can be reached.
     """
+    _check_kind(result, "witness-agreement")
     table = _scores(result.table, predictor, statistic)
     table = table[table["layer"] != CHOSEN]
     brains, components = result.settings["brains"], result.settings["components"]
@@ -177,13 +184,17 @@ def plot_witnesses(ax: Axes, result: Result, *, predictor: str = ENCODING, stati
         bars = [np.abs(t[["ci_low", "ci_high"]].to_numpy(float).T - t["value"].to_numpy(float)) for t in (x, y)]
         ax.errorbar(x["value"], y["value"], xerr=np.nan_to_num(bars[0]), yerr=np.nan_to_num(bars[1]), fmt=style.marker,
                     color=style.colour, elinewidth=0.5, ms=5, label=plain(str(model)))  # fmt: skip
-    ends = [min(*ax.get_xlim(), ax.get_ylim()[0]), max(*ax.get_xlim(), ax.get_ylim()[1])]
-    ax.plot(ends, ends, color=MUTED, lw=0.7, zorder=0)
     labels = [f"{plain(statistic)}: {plain(c, 30)}\n({plain(b, 40)})" for b, c in zip(brains, components, strict=True)]
     ax.set_xlabel(labels[0])
     ax.set_ylabel(labels[1])
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
     return ax
+
+
+def _check_kind(result: Result, kind: str) -> None:
+    if not isinstance(result, Result) or result.kind != kind:
+        found = result.kind if isinstance(result, Result) else type(result).__name__
+        raise MeasureError(f"this draws a result of {kind}, found {found}")
 
 
 def heads(table: pd.DataFrame) -> pd.DataFrame:

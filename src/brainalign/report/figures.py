@@ -112,16 +112,16 @@ def plot_result(result: Result, ax: Axes | None = None) -> Axes:
         If there is no figure for the measure.
     """
     known = {*_MAIN, *OF_RESULT}
-    if result.measure not in known:
+    if result.kind not in known:
         raise MeasureError(
-            f"there is no figure for the measure {result.measure!r} (there is for {name_some(sorted(known), 20)}); "
+            f"there is no figure for the measure {result.kind!r} (there is for {name_some(sorted(known), 20)}); "
             f"its numbers are in Result.table"
         )
     if ax is None:
         # pyplot, so that a notebook shows the figure.
         import matplotlib.pyplot as plt
 
-        rows = len(result.table) if result.measure in _MAIN else 12
+        rows = len(result.table) if result.kind in _MAIN else 12
         with style():
             ax = plt.figure(figsize=(8, max(2.5, min(0.3 * rows + 1, 10))), layout="constrained").subplots()
             return _draw(ax, result)
@@ -129,6 +129,6 @@ def plot_result(result: Result, ax: Axes | None = None) -> Axes:
 
 
 def _draw(ax: Axes, result: Result) -> Axes:
-    if result.measure in _MAIN:
-        return _MAIN[result.measure](ax, result.table)
-    return OF_RESULT[result.measure](ax, result)
+    if result.kind in _MAIN:
+        return _MAIN[result.kind](ax, result.table)
+    return OF_RESULT[result.kind](ax, result)

@@ -129,9 +129,11 @@ def _write(folder: Path, run: Run, audio: bool) -> None:
 
 
 def _about(result: Result, n_brains: int) -> str:
-    """Name a result by its measure, its model, and its brain where there are several."""
-    model, brain = (next((str(m) for m in result.table[side] if m), "") for side in ("model", "brain"))
-    names = [result.measure, model or "brain", *([brain] if brain and n_brains > 1 else [])]
+    """Name a result by its measure, its model if it is about one alone, and its brain where there are several."""
+    models = list(dict.fromkeys(str(m) for m in result.table["model"] if m))
+    brain = next((str(b) for b in result.table["brain"] if b), "")
+    whose = [] if len(models) > 1 else models or ["brain"]
+    names = [result.measure, *whose, *([brain] if brain and n_brains > 1 else [])]
     return "--".join(map(_file_name, names))
 
 

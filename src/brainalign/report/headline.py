@@ -11,7 +11,7 @@ from brainalign.measures.encoding import CHOSEN
 from brainalign.measures.result import Result
 from brainalign.report.answers import answers
 from brainalign.report.estimates import headline_rows
-from brainalign.report.words import Row, highest, join, present, records, score, scores, table_of
+from brainalign.report.words import Row, highest, join, of_kind, present, records, score, scores, table_of
 
 #: Families of models that hear acoustics only: what a network has to beat.
 ACOUSTIC_BASELINES = ("logmel", "log-mel", "cochleagram", "gabor", "gbfb", "spectrotemporal", "modulation")
@@ -168,8 +168,8 @@ def _ratio_sentence(row: Row, categories: Sequence[str]) -> str:
 
 
 def _target_categories(results: Sequence[Result]) -> list[str]:
-    for result in results:
-        named = result.settings.get("categories") if result.measure == "response-ratio" else None
+    for result in of_kind(results, "response-ratio"):
+        named = result.settings.get("categories")
         if named:
             return [named] if isinstance(named, str) else [str(c) for c in named]
     return []

@@ -115,7 +115,7 @@ def write_report(content: ReportContent, path: Path, *, figures_folder: Path | N
 def _of_first_brain(content: ReportContent) -> ReportContent:
     """Leave out results about other brain data than the first: figures have one value for a layer and target."""
     others = {brain.name for brain in content.brains[1:]}
-    drawn = [r for r in content.results if r.measure in OF_ALL_BRAINS or not others & set(r.table["brain"])]
+    drawn = [r for r in content.results if r.kind in OF_ALL_BRAINS or not others & set(r.table["brain"])]
     return replace(content, results=drawn)
 
 

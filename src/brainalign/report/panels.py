@@ -27,7 +27,7 @@ from brainalign.report.matrices import rdm_order
 from brainalign.report.profiles import category_means, sorted_ids
 from brainalign.report.response_profiles import category_table, plot_category_grid
 from brainalign.report.svg import Drawing
-from brainalign.report.words import Row, highest, join, number, records, score, table_of
+from brainalign.report.words import Row, highest, join, names_of, number, of_kind, records, score, table_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -126,7 +126,7 @@ def main(gallery: Gallery, answer: Headline) -> Shown | None:
         None if no result holds the profile.
     """
     brain, target = gallery.content.brain.name if gallery.content.brain else "the brain", answer.target
-    encoded = [r for r in gallery.content.results if _predicts(r) and answer.best and _model(r) == answer.best["model"]]
+    encoded = [r for r in _predicting(gallery.content.results) if answer.best and _model(r) == answer.best["model"]]
     predictions, rows = _predictions(encoded[0], [target]) if encoded else ({}, {})
     if target in rows:
         row = rows[target]
@@ -172,7 +172,7 @@ def profiles(gallery: Gallery) -> list[Shown]:
     """
     shown = []
     few, cut = _few_targets(table_of(gallery.content.results, "component-encoding", "r2"))
-    for result in filter(_predicts, gallery.content.results):
+    for result in _predicting(gallery.content.results):
         predictions, rows = _predictions(result, few)
         if not rows:
             continue
@@ -210,7 +210,7 @@ def means(gallery: Gallery) -> list[Shown]:
     """
     few, cut = _few_targets(table_of(gallery.content.results, "component-encoding", "r2"))
     together: dict[tuple[str, ...], dict[str, xr.DataArray]] = {}
-    for result in filter(_predicts, gallery.content.results):
+    for result in _predicting(gallery.content.results):
         predictions, rows = _predictions(result, few)
         if rows:
             observed = result.arrays["observed"].sel(target=list(rows))
@@ -326,8 +326,8 @@ def matrices(gallery: Gallery) -> list[Shown]:
         Labelled by model.
     """
     shown = []
-    for result in gallery.content.results:
-        if result.measure == "rsa" and {"rdms", "brain_rdm"} <= set(result.arrays):
+    for result in of_kind(gallery.content.results, "rsa"):
+        if {"rdms", "brain_rdm"} <= set(result.arrays):
             brain, rdms = result.arrays["brain_rdm"], result.arrays["rdms"]
             figure = figures.plot_rdms(brain, rdms, gallery.category)
             rows = result.table[result.table["layer"].isin(rdms["rdm"].values)]
@@ -358,19 +358,20 @@ def others(gallery: Gallery) -> dict[str, list[Shown]]:
         By measure, labelled by model.
     """
     shown: dict[str, list[Shown]] = {}
-    for measure, draw in figures.TOGETHER.items():
-        tables = [r.table for r in gallery.content.results if r.measure == measure]
+    results = gallery.content.results
+    for kind, measure in [(k, name) for k in figures.TOGETHER for name in names_of(results, k)]:
+        tables = [r.table for r in results if r.measure == measure]
         # Where each model has a figure too, one model needs no second one.
-        if len(tables) > (measure in figures.OF_RESULT):
+        if len(tables) > (kind in figures.OF_RESULT):
             figure, table = new_figure(11, 3.2), pd.concat(tables, ignore_index=True)
-            draw(figure.subplots(), table, gallery.styles)
-            text = caption_together(measure, table)
+            figures.TOGETHER[kind](figure.subplots(), table, gallery.styles)
+            text = caption_together(kind, table)
             label = "all models" if any(table["model"]) else "brain"
             shown[measure] = [gallery.add(measure, figure, table, text, label=label)]
-    for result in sorted(gallery.content.results, key=lambda r: not _model(r)):
-        if result.measure in figures.OF_RESULT:
-            figure = new_figure(11, _HEIGHTS.get(result.measure, 4))
-            figures.OF_RESULT[result.measure](figure.subplots(), result)
+    for result in sorted(results, key=lambda r: not _model(r)):
+        if result.kind in figures.OF_RESULT:
+            figure = new_figure(11, _HEIGHTS.get(result.kind, 4))
+            figures.OF_RESULT[result.kind](figure.subplots(), result)
             together = len({m for m in result.table["model"] if m}) > 1
             label = "" if together else _model(result) or "brain"
             name = result.measure if together else f"{result.measure}-{label}"
@@ -383,8 +384,10 @@ def _model(result: Result) -> str:
     return str(next((m for m in result.table["model"] if m), ""))
 
 
-def _predicts(result: Result) -> bool:
-    return result.measure == "component-encoding" and {"observed", "predictions"} <= set(result.arrays)
+def _predicting(results: Sequence[Result]) -> list[Result]:
+    """Return the results of encoding that hold predictions."""
+    encoded = of_kind(results, "component-encoding")
+    return [r for r in encoded if {"observed", "predictions"} <= set(r.arrays)]
 
 
 def _has_layers(table: pd.DataFrame) -> bool:
@@ -423,10 +426,10 @@ def _predictions(result: Result, targets: Iterable[str]) -> tuple[dict[str, xr.D
     return parts, rows
 
 
-def _brain_profile(results: Iterable[Result], target: str) -> pd.Series | None:
-    for result in results:
+def _brain_profile(results: Sequence[Result], target: str) -> pd.Series | None:
+    for result in of_kind(results, "response-ratio"):
         found = result.arrays.get("profiles")
-        if result.measure == "response-ratio" and found is not None:
+        if found is not None:
             here = (found["model"].values == "") & (found["target"].values == target)
             if here.any():
                 return series(found.isel(profile=int(here.argmax())))

@@ -137,7 +137,7 @@ def write_power_page(
     """
     from jinja2 import Environment, StrictUndefined
 
-    others = [r.measure for r in results if r.measure != "power"]
+    others = [r.measure for r in results if r.kind != "power"]
     if others or not results:
         raise MeasureError(
             f"the power page shows results of the measure 'power', found {others[0] if others else 'none'!r}"

@@ -77,6 +77,8 @@ def _draw_rows(
         ax.plot([at], [row["value"]], marker=marker, ms=5.5, color=colour, ls="none", label=label)
         if present(row.get("chance")):
             ax.hlines(row["chance"], names.index(place) - 0.4, names.index(place) + 0.4, color=MUTED, lw=1, ls=":")
+        if present(row.get("chance_of_pairing")):
+            ax.hlines(row["chance_of_pairing"], at - 0.15, at + 0.15, color=colour, lw=1)
         if present(row.get("published")):
             ax.plot([at + 0.12], [row["published"]], marker="x", ms=6, color=MUTED, ls="none")
     ax.set_xticks(range(len(names)), [plain(n, 40) for n in names], rotation=35, ha="right")
@@ -118,7 +120,7 @@ def reconstruction_caption(whose: str, result: Result) -> str:
         Two or three sentences.
     """
     tagged = (_column(result.table, "tags") != "").any()
-    tags = " Right: share of the highest-ranked tags that both have." if tagged else ""
+    tags = " Right: share of the highest-ranked tags that both have; short lines: of random pairs." if tagged else ""
     published = " Crosses: Denk et al. 2023." if "published" in result.table else ""
     return (
         f"How often the clip that was heard is told from another by the embedding ({whose}) that was decoded, by that "

@@ -81,9 +81,33 @@ def highest(rows: Iterable[Row]) -> Row | None:
     return max((r for r in rows if present(r["value"])), key=lambda r: float(r["value"]), default=None)
 
 
+def of_kind(results: Sequence[Result], kind: str) -> list[Result]:
+    """Return the results of a measure that have one name: its own or, where a recipe labels all, the first label.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        Of all measures.
+    kind : str
+        Registered name.
+
+    Returns
+    -------
+    list of Result
+        Figures of all models have one value for a model, layer and target, and two labels would give two.
+    """
+    names = names_of(results, kind)
+    return [r for r in results if r.kind == kind and r.measure == names[0]]
+
+
+def names_of(results: Sequence[Result], kind: str) -> list[str]:
+    """Return what a recipe calls the results of a measure; its own name leads."""
+    return sorted(dict.fromkeys(r.measure for r in results if r.kind == kind), key=lambda name: name != kind)
+
+
 def table_of(results: Sequence[Result], measure: str, statistic: str) -> pd.DataFrame:
-    """Return the rows of one statistic from all results of a measure."""
-    tables = [r.table for r in results if r.measure == measure]
+    """Return the rows of one statistic from the results of a measure that are drawn, see :func:`of_kind`."""
+    tables = [r.table for r in of_kind(results, measure)]
     if not tables:
         return pd.DataFrame(columns=["model", "layer", "target", "value"])
     table = pd.concat(tables, ignore_index=True)
@@ -113,7 +137,15 @@ def cautions(results: Sequence[Result], stimuli: StimulusSet, brains: Sequence[B
             f"figures and the answer are of {brains[0].name}, but for decoding, which shows all; tables are of all "
             f"{len(brains)} brain data sets"
         )
-    found += [f"{r.measure}: {w}" for r in results for w in r.warnings]
+    for kind in ("component-encoding", "rsa", "response-ratio"):
+        if len(names := names_of(results, kind)) > 1:
+            found.append(
+                f"{kind} stands in the recipe {len(names)} times: figures and the answer are of {names[0]!r}, tables "
+                f"are of {join(map(repr, names[1:]))} too"
+            )
+    # Measures hand the warnings of brain data on, for those who have no page.
+    known = {text for brain in brains for w in brain.warnings for text in (w, f"{brain.name}: {w}")}
+    found += [f"{r.measure}: {w}" for r in results for w in r.warnings if w not in known]
     notes: dict[str, dict[str, list[str]]] = {}
     small: dict[str, int] = {}
     for result in results:
