@@ -41,9 +41,7 @@ def main() -> None:
             theirs.append(time.perf_counter() - middle)
             ours.append(middle - start)
             assert found[0].tolist() == [f"t{i:06d}" for i in expected[0]]
-    print(
-        f"brainalign   {1000 * np.median(ours):7.1f} ms a query (median; longest {1000 * max(ours):.1f})"
-    )
+    print(f"brainalign   {1000 * np.median(ours):7.1f} ms a query (median; longest {1000 * max(ours):.1f})")
     print(f"scikit-learn {1000 * np.median(theirs):7.1f} ms, ratio {np.median(theirs) / np.median(ours):.1f}")
 
 

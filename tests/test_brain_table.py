@@ -12,9 +12,7 @@ from brainalign.responses import make_responses, save_responses
 def voxels():
     values = np.random.default_rng(0).standard_normal((2, 3, 4))
     responses = make_responses(values, ["a", "b", "c"], unit_info={"subject": ["sub-01"] * 4})
-    return BrainData(
-        "lab", responses, "1", "Someone 2026", "CC0-1.0", warnings=("sub-02 was left out",)
-    )
+    return BrainData("lab", responses, "1", "Someone 2026", "CC0-1.0", warnings=("sub-02 was left out",))
 
 
 def test_what_belongs_to_the_data_survives_the_file(tmp_path):

@@ -588,6 +588,15 @@ def test_numbers_are_written_plainly(value, text):
     assert words.number(value) == text
 
 
+def test_warnings_that_differ_in_numbers_alone_are_said_once(small):
+    few = small.results[0].table.head(1).assign(note="", n=100)
+    warned = [Result("lab", few, warnings=[f"in {n}% of fits", "careful"]) for n in (41, 37, 52)]
+    found = words.cautions(warned, small.stimuli)
+    assert "lab: in 41% of fits (and 2 more like this, with other numbers)" in found
+    assert found.count("lab: careful") == 1
+    assert not any("37%" in text for text in found)
+
+
 def test_cautions_name_warnings_notes_and_small_n(small):
     few = estimates({"net": {"a": 0.1, "b": 0.2}}).assign(n=5, note=["", "odd"])
     found = words.cautions([Result("my-lab", few, warnings=["careful"])], small.stimuli)

@@ -68,10 +68,8 @@ class Fitted:
 
 
 def score_rows(study: Study, fitted: Fitted, n_bootstrap: int, level: float, seed: int) -> list[dict[str, Any]]:
-    """Return the rows of r: of all subjects by target, and of each subject for all units.
-
-    Medians have no interval: noise that resampled clips add moves the median over voxels of which few are predicted.
-    """
+    """Return the rows of r: of all subjects by target, and of each subject for all units."""
+    # Medians have no interval: noise that resampled clips add moves the median over voxels of which few are predicted.
     n_subjects, rows = len(study.subjects), []
     indicators = [study.indicator(s) for s in range(n_subjects)]
     for k, space in enumerate(study.spaces):

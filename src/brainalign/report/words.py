@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -114,6 +115,17 @@ def table_of(results: Sequence[Result], measure: str, statistic: str) -> pd.Data
     return table[table["statistic"] == statistic].reset_index(drop=True)
 
 
+def _grouped(warnings: Iterable[str]) -> list[str]:
+    """Keep of warnings that differ in their numbers alone the first, and say how many there are."""
+    alike: dict[str, list[str]] = {}
+    for warning in dict.fromkeys(warnings):
+        alike.setdefault(re.sub(r"\d+", "0", warning), []).append(warning)
+    more = {
+        key: f" (and {len(own) - 1} more like this, with other numbers)" for key, own in alike.items() if len(own) > 1
+    }
+    return [own[0] + more.get(key, "") for key, own in alike.items()]
+
+
 def cautions(results: Sequence[Result], stimuli: StimulusSet, brains: Sequence[BrainData] = ()) -> list[str]:
     """Collect what a reader must know: warnings, notes of rows, small n.
 
@@ -145,7 +157,7 @@ def cautions(results: Sequence[Result], stimuli: StimulusSet, brains: Sequence[B
             )
     # Measures hand the warnings of brain data on, for those who have no page.
     known = {text for brain in brains for w in brain.warnings for text in (w, f"{brain.name}: {w}")}
-    found += [f"{r.measure}: {w}" for r in results for w in r.warnings if w not in known]
+    found += _grouped(f"{r.measure}: {w}" for r in results for w in r.warnings if w not in known)
     notes: dict[str, dict[str, list[str]]] = {}
     small: dict[str, int] = {}
     for result in results:
