@@ -201,6 +201,19 @@ class TestFolder:
         with pytest.raises(ReconstructionError, match=f"no scheduler '{name}'"):
             load_generator(f"musicldm:{tmp_path}", guidance=1.0)
 
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"steps": 3}, "did you mean 'n_steps'"),
+            ({"n_steps": 5000}, "expected 1 to 1000"),
+            ({"guidance": float("nan")}, "expected a finite number from 1"),
+            ({"guidance": -1.0}, "expected a finite number from 1"),
+        ],
+    )
+    def test_options_that_do_not_exist_or_make_no_sense(self, musicldm, options, message):
+        with pytest.raises(ReconstructionError, match=message):
+            load_generator(f"musicldm:{musicldm}", **options)
+
     def test_unknown_generator(self):
         with pytest.raises(ReconstructionError, match="did you mean 'musicldm'"):
             load_generator("musicldn:folder")
@@ -294,8 +307,21 @@ class TestSet:
         with pytest.raises(ReconstructionError, match=r"for 'clip\.0'"):
             generate_set(Tone(level), embeddings(1), tmp_path, duration_s=0.01)
 
+    def test_another_stimulus_set_is_not_overwritten(self, tmp_path):
+        from brainalign.stimuli import load_stimuli
+        from brainalign.stimuli.writing import write_set
+
+        demo = load_stimuli("demo")
+        folder = write_set(demo.select(demo.ids[:2]), tmp_path / "mine")
+        before = (folder / "stimuli.csv").read_text()
+        with pytest.raises(ReconstructionError, match="holds the stimulus set 'demo'"):
+            generate_set(Tone(), embeddings(), folder, duration_s=0.01)
+        assert (folder / "stimuli.csv").read_text() == before
+        with pytest.raises(ReconstructionError, match="is a file"):
+            generate_set(Tone(), embeddings(), folder / "stimuli.csv", duration_s=0.01)
+
     def test_another_width(self, tmp_path):
-        with pytest.raises(ReconstructionError, match=r"width 12, found .* of 11 units"):
+        with pytest.raises(ReconstructionError, match="width 12, found 11 units"):
             generate_set(Tone(), embeddings(width=11), tmp_path)
 
 

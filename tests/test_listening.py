@@ -345,8 +345,8 @@ def make_examples(n_clips: int = 4, subjects: tuple[str, ...] = ("sub-1", "sub-2
 
 def test_reconstructions_stand_beside_their_clip():
     section = reconstruction_section(make_examples())
-    assert section.columns == ["original", "retrieved from real", "generated from real", "retrieved from noise",
-                               "generated from noise", "oracle"]  # fmt: skip
+    assert section.columns == ["original", "retrieved, sub-1, real", "generated, sub-1, real",
+                               "retrieved, sub-1, noise", "generated, sub-1, noise", "oracle"]  # fmt: skip
     assert [(clip, genre) for clip, genre, _ in section.rows] == [
         ("clip0", "jazz"), ("clip1", "rock"), ("clip2", "jazz"), ("clip3", "rock")]  # fmt: skip
     places = [f"{brain} sub-1 {kind}" for brain in ("real", "noise") for kind in ("retrieved", "generated")]
@@ -365,9 +365,55 @@ def test_reconstructions_keep_the_budget_one_clip_of_each_category_first():
     of_clip = sum(len(snippet(e.waveform, RATE).uri) for e in examples if e.clip == "clip0" and e.subject != "sub-2")
     section = reconstruction_section(examples, max_size=round(3.5 * of_clip))
     assert [clip for clip, *_ in section.rows] == ["clip0", "clip1", "clip2"]
-    assert "3 of 6 clips can be heard" in section.notes[0]
+    assert section.notes[0].startswith("Examples: 3 clips; those that come first")
+    assert "3 further clips are named below" in section.notes[0]
     assert Counter(row[0] for row in section.named) == {
         **dict.fromkeys(["clip0", "clip1", "clip2"], 4), **dict.fromkeys(["clip3", "clip4", "clip5"], 10)}  # fmt: skip
+
+
+def test_the_notes_say_which_clips_and_subjects_these_are():
+    (clips, others) = reconstruction_section(make_examples(2)).notes
+    assert clips == (
+        "Examples: one clip of each category; those that come first, not those that were reconstructed best. "
+        "Of each brain they are of its first subject, whom the header names."
+    )
+    assert others == "What came of sub-2 is named below the table, and not played."
+    (alone,) = reconstruction_section(make_examples(4, subjects=("sub-1",))).notes
+    assert alone.startswith("Examples: 4 clips;")
+    pooled = reconstruction_section(make_examples(2, subjects=("",)))
+    assert pooled.columns[1] == "retrieved, real"
+    assert "subject" not in " ".join(pooled.notes)
+
+
+def reconstructed(content: ReportContent, folder) -> str:
+    """Return the words of the section of a page."""
+    html = page_of(content, folder)
+    section = html[html.index('<section id="reconstructions"') : html.index('<section id="listen"')]
+    return " ".join(re.sub(r"<[^>]+>", " ", section).split())
+
+
+def test_the_page_says_of_how_many_clips_and_how_the_similarity_was_computed(tmp_path):
+    assert "that was heard. Numbers are the similarity of a track" in (
+        words := reconstructed(make_content(examples=make_examples(2)), tmp_path)
+    )
+    assert "(by cosine)" in words
+    assert "cosine similarities" not in words
+    row = {"measure": "reconstruction", "model": "net", "layer": "fc", "statistic": "cosine", "value": 0.1,
+           "brain": "brain", "target": "sub-1", "kind": "retrieved", "category": "", "tags": ""}  # fmt: skip
+    settings = {"n_clips": 60, "nearest": "by cosine, the mean of the library taken away"}
+    content = make_content(examples=make_examples(2))
+    content.results.append(Result("reconstruction", result_table([row]), {}, settings))
+    words = reconstructed(content, tmp_path)
+    assert "that was heard, of 60 that were tested." in words
+    assert "(by cosine, the mean of the library taken away)" in words
+    made = [e for e in make_examples(2) if e.kind in ("original", "generated")]
+    unnumbered = [replace(e, similarity=None) for e in made]
+    assert "similarity of a track" not in reconstructed(make_content(examples=unnumbered), tmp_path)
+
+
+def test_help_for_figures_is_hidden_until_the_script_finds_them(tmp_path):
+    html = page_of(make_content(), tmp_path)
+    assert set(re.findall(r'<span data-help="(\w+)" hidden>A (?:bar|cell) of an? ', html)) == {"bars", "pairs"}
 
 
 def test_one_clip_is_heard_however_large():

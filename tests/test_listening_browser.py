@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from test_listening import make_content, make_examples
 
+from brainalign.measures.result import Result
 from brainalign.report.page import write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -215,12 +217,31 @@ def test_a_cell_of_an_rdm_plays_both_sounds(visit):
     visit.wait_for(order[row + 1], order[column])
 
 
+@pytest.mark.parametrize(
+    ("kept", "helped"), [((), []), ((0,), ["bars"]), ((1,), ["pairs"]), ((0, 1), ["bars", "pairs"])]
+)
+def test_help_is_about_the_figures_that_are_there(browser, tmp_path, kept, helped):
+    content = make_content(tuple(CATEGORIES))
+    content = replace(content, results=[content.results[i] for i in kept] or [no_figure(content.results[1])])
+    write_report(content, tmp_path / "report.html", figures_folder=None)
+    page = browser.new_page()
+    page.goto((tmp_path / "report.html").as_uri())
+    assert page.locator("#listen .sound-help").is_visible()
+    shown = [one.get_attribute("data-help") for one in page.locator("[data-help]").all() if one.is_visible()]
+    assert shown == helped
+    page.close()
+
+
+def no_figure(result: Result) -> Result:
+    return replace(result, arrays={})
+
+
 def test_reconstructions_play_and_their_table_sorts(visit):
     section = visit.page.locator("#reconstructions")
     section.get_by_role("button", name="clip1 noise sub-1 generated", exact=True).click()
     visit.page.wait_for_function("played.length === 1 && made[0].currentTime > 0")
-    section.get_by_role("button", name="retrieved from real").click()
-    section.get_by_role("button", name="retrieved from real").click()
+    section.get_by_role("button", name="retrieved, sub-1, real").click()
+    section.get_by_role("button", name="retrieved, sub-1, real").click()
     first = section.locator("tbody").first.locator("tr").first.locator("th")
     assert first.inner_text() == "clip3"
 

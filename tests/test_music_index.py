@@ -149,14 +149,14 @@ class TestBuild:
         assert sum(calls) == len(tracks) - 3 + 1
 
     def test_another_model_or_other_tracks_do_not_overwrite_it(self, built, tracks, model, layer):
-        with pytest.raises(ReconstructionError, match=r"holds an index whose clip_s is '1\.0', not '0\.5'"):
+        with pytest.raises(ReconstructionError, match=r"clip_s is '1\.0' in the one and '0\.5'"):
             build_index(tracks, model, built.folder, layer=layer, clip_s=0.5)
         with pytest.raises(ReconstructionError, match="not of these 2"):
             build_index(tracks.select(tracks.ids[:2]), model, built.folder, layer=layer, clip_s=1.0)
 
     def test_embeddings_of_another_model_are_refused(self, built, tracks):
         other = extract(load_model("modulation-spectrum"), tracks)
-        with pytest.raises(ReconstructionError, match="was built with model 'logmel', the embeddings come from"):
+        with pytest.raises(ReconstructionError, match="model is 'logmel' in the one and 'modulation-spectrum"):
             built.check_model(other)
 
     def test_a_window_that_does_not_fit_is_said_before_anything_is_heard(self, tracks, model, layer, tmp_path):
@@ -168,6 +168,51 @@ class TestOpen:
     def test_a_folder_without_an_index(self, tmp_path):
         with pytest.raises(ReconstructionError, match="holds no whole index"):
             open_index(tmp_path)
+        with pytest.raises(ReconstructionError, match="no folder"):
+            open_index(tmp_path / "nowhere")
+
+    @pytest.mark.parametrize("file", ["tracks.csv", "embeddings.npy"])
+    def test_a_changed_file_is_noticed(self, built, file):
+        if file == "tracks.csv":
+            lines = (built.folder / file).read_text().splitlines()
+            (built.folder / file).write_text("\n".join([lines[0], *lines[:0:-1]]))
+        else:
+            np.save(built.folder / file, np.full(built.embeddings.shape, np.nan, np.float32))
+        with pytest.raises(ReconstructionError, match=f"{file} of .* is not the one"):
+            open_index(built.folder)
+
+    @pytest.mark.parametrize("file", ["index.json", "tracks.csv", "embeddings.npy"])
+    def test_what_a_killed_build_left_is_built_again(self, built, tracks, model, layer, file):
+        (built.folder / "index.json").unlink()
+        (built.folder / file).unlink(missing_ok=True)
+        again = build_index(tracks, model, built.folder, layer=layer, clip_s=1.0)
+        np.testing.assert_array_equal(again.embeddings, built.embeddings)
+
+    def test_another_folder_is_left_alone(self, tracks, model, layer, tmp_path):
+        (tmp_path / "notes.txt").write_text("mine")
+        with pytest.raises(ReconstructionError, match=r"holds notes\.txt and is no index"):
+            build_index(tracks, model, tmp_path, layer=layer, clip_s=1.0)
+        with pytest.raises(ReconstructionError, match="is a file"):
+            build_index(tracks, model, tmp_path / "notes.txt", layer=layer, clip_s=1.0)
+
+    def test_files_that_were_changed_are_noticed(self, tracks, model, layer, tmp_path):
+        from brainalign.stimuli import load_stimuli as load
+        from brainalign.stimuli.writing import write_set
+
+        folder = write_set(tracks, tmp_path / "set")
+        build_index(load(folder), model, tmp_path / "i", layer=layer, clip_s=1.0)
+        file = folder / load(folder).table["file"].iloc[0]
+        file.write_bytes(file.read_bytes() + b"\0")
+        with pytest.raises(ReconstructionError, match="their files were changed since"):
+            build_index(load(folder), model, tmp_path / "i", layer=layer, clip_s=1.0)
+
+    def test_the_difference_of_two_models_is_named(self, built, tracks, model):
+        heard = extract(model, tracks)
+        record = json.loads(heard.attrs["model_record"])
+        key = next(iter(record))
+        other = heard.assign_attrs(model_record=json.dumps({**record, key: "another"}))
+        with pytest.raises(ReconstructionError, match=f"model_record: {key} is .* in the one and 'another'"):
+            built.check_model(other)
 
     def test_a_pickle_in_place_of_the_embeddings_is_not_run(self, built):
         np.save(built.folder / "embeddings.npy", np.array([object()]), allow_pickle=True)

@@ -1,5 +1,6 @@
 """Recipes: what they may say, and what running one leaves behind."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -611,3 +612,10 @@ def test_two_witnesses_of_a_component_are_compared(tmp_path):
     over = agreement[agreement["statistic"] == "spearman over layers"]
     assert len(over)
     assert over["value"].dropna().eq(1).all()
+
+
+def test_provenance_knows_the_table(tmp_path):
+    (tmp_path / "two.toml").write_text(TWO_BRAINS)
+    out = run_recipe(tmp_path / "two.toml", tmp_path / "out", audio=False)
+    record = json.loads((out / "provenance.json").read_text())
+    assert record["results_sha256"] == hashlib.sha256((out / "results.csv").read_bytes()).hexdigest()

@@ -94,7 +94,7 @@ def decoded(study):
 
 def run(study, decoded, tmp_path, **options):
     clips, model, responses, _ = study
-    wanted = Wanted(n_permutations=50, n_bootstrap=50, duration_s=1.5, **options)
+    wanted = Wanted(n_permutations=50, n_bootstrap=50, **options)
     return reconstruct([decoded], model, responses, clips, wanted, folder=tmp_path)
 
 
@@ -158,6 +158,21 @@ class TestRetrieval:
     def test_a_library_that_holds_the_clips_is_refused(self, study, decoded, tmp_path):
         with pytest.raises(ReconstructionError, match="holds clips that are tested: clip00"):
             run(study, decoded, tmp_path, library=music(48, 1, "clip"))
+
+    def test_a_tested_clip_under_another_name_is_a_warning(self, study, decoded, tmp_path):
+        clips, tracks = music(48, 1, "clip"), music(60, 2, "track")
+        table = pd.concat([tracks.table, clips.table.rename(index=lambda i: f"copy-of-{i}")])
+        both = StimulusSet(
+            tracks.manifest,
+            table,
+            lambda i: clips.source(i[8:]) if i.startswith("copy-of-") else tracks.source(i),
+        )
+        (warning,) = run(study, decoded, tmp_path, library=both).result.warnings
+        assert "16 of the tested clips (copy-of-clip00" in warning
+
+    def test_no_warning_for_other_music(self, made):
+        assert made.result.warnings == []
+        assert made.result.settings["heard_s"] == 1.5
 
     def test_the_published_numbers_stand_beside_the_means(self, study, decoded, tmp_path):
         table = run(study, decoded, tmp_path, stands_for="MuLan music").result.table
@@ -239,7 +254,6 @@ n_bootstrap = 20
 [reconstruction]
 model = "logmel"
 library = "tracks"
-duration_s = 1.5
 """
 
 
@@ -274,7 +288,7 @@ class TestRecipe:
             (('library = "tracks"', ""), "give a library"),
             (('library = "tracks"', 'library = "tracks"\ntagger = "yamnat"'), "did you mean 'yamnet'"),
             (('library = "tracks"', 'library = "tracks"\nmeasure = "decode"'), "no measure decoding called 'decode'"),
-            (("duration_s = 1.5", "durations = 1.5"), "did you mean 'duration_s'"),
+            (('library = "tracks"', 'library = "tracks"\ndurations = 1.5'), "did you mean 'duration_s'"),
         ],
     )
     def test_mistakes_are_named_before_anything_is_computed(self, folder, change, message):

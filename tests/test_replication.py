@@ -243,6 +243,18 @@ class TestStatistics:
     def test_a_correlation_within_its_rounding(self, r: str, n: int, p: str, verdict: str) -> None:
         assert recompute_statistic(CorrelationCheck(kind="correlation", r=r, n=n, p=p))[1] == verdict
 
+    def test_what_only_the_rounding_of_r_covers_says_so(self) -> None:
+        """Counted apart in docs/replication.md: 41 equal the printed digits, 2 by the rounding of r, 1 slip."""
+        counts = {"digits": 0, "rounding": 0, "slip": 0}
+        for number in PAPERS["kim2024"].numbers:
+            if not isinstance(number.check, RankSumCheck | SignedRankCheck | CorrelationCheck):
+                continue
+            ours, verdict, how = recompute_statistic(number.check)
+            by_rounding = not as_printed(float(re.match(r"p = ([\d.e-]+\d)", ours)[1]), number.check.p)  # type: ignore
+            assert ("some r that rounds to it" in how) == (verdict == "reproduced" and by_rounding)
+            counts["slip" if verdict == "differs" else "rounding" if by_rounding else "digits"] += 1
+        assert counts == {"digits": 41, "rounding": 2, "slip": 1}
+
 
 def results_folder(folder: Path, recipe: str, rows: list[dict[str, Any]], **record: Any) -> Path:
     """Write a results folder with the digest of a shipped recipe."""
@@ -350,6 +362,31 @@ class TestResults:
             (tmp_path / "provenance.json").write_text(content)
         with pytest.raises(ResultsError, match=r"no results folder|not a JSON object"):
             read_results(tmp_path, [CLAIM])
+
+    def test_a_folder_that_is_not_there_is_named_plainly(self, tmp_path: Path) -> None:
+        missing = tmp_path / "nodir"
+        with pytest.raises(ResultsError) as caught:
+            read_results(missing, [CLAIM])
+        assert str(caught.value) == f"no results folder {str(missing)!r}; give one that brainalign run wrote"
+        with pytest.raises(ResultsError, match=r"no results folder of brainalign run: it has no provenance\.json$"):
+            read_results(tmp_path, [CLAIM])
+
+    def test_a_table_that_was_changed_by_hand_is_refused(self, tmp_path: Path) -> None:
+        rows = claim_rows(WITHOUT, WITH, UNTRAINED, 0.96)
+        unsigned = results_folder(tmp_path / "unsigned", CLAIM, rows)
+        digest = sha256(unsigned / "results.csv")
+        folder = results_folder(tmp_path / "signed", CLAIM, rows, results_sha256=digest)
+        assert read_results(folder, [CLAIM])[0] == read_results(unsigned, [CLAIM])[0] == CLAIM
+        table = folder / "results.csv"
+        table.write_text(table.read_text().replace("0.96", "0.95"))
+        with pytest.raises(ResultsError, match=rf"results\.csv was changed after the run: .* says {digest[:12]}"):
+            scoreboard(["kim2024"], results=[folder])
+        nothing = results_folder(tmp_path / "null", CLAIM, rows, results_sha256=None)
+        with pytest.raises(ResultsError, match="says None"):
+            read_results(nothing, [CLAIM])
+        table.unlink()
+        with pytest.raises(ResultsError, match=r"results\.csv cannot be read"):
+            read_results(folder, [CLAIM])
 
     def test_a_row_that_is_lacking_or_twice_is_named(self, tmp_path: Path) -> None:
         rows = [r for r in claim_rows(WITHOUT, WITH, UNTRAINED, 0.96) if r["model"] != NO_MUSIC[2]]

@@ -810,6 +810,27 @@ def test_notes_stand_last(small, tmp_path):
     assert [text for _, text in page.tables[0][0]][-2:] == ["shape", "note"]
 
 
+def test_what_tells_rows_apart_stands_before_the_numbers(small, tmp_path):
+    rows = [
+        _row("my-lab", "net", "fc", "roi", "d", 1.0 + i, 0.1, note="new") | own
+        for i, own in enumerate((
+            {"kind": "decoded", "category": "", "chance": 0.25, "null": "shift", "ok": True},
+            {"kind": "decoded", "category": "jazz", "chance": 0.5, "null": "shift", "ok": False},
+            {"kind": "retrieved", "chance": 0.5, "null": "shift", "ok": True},
+        ))
+    ]  # fmt: skip
+    content = replace(small, results=[Result("my-lab", result_table(rows))])
+    page = Reader(write_report(content, tmp_path / "page.html", figures_folder=None).read_text(encoding="utf-8"))
+    head, *body = page.tables[0]
+    names = [text for _, text in head]
+    about = ["model", "layer", "target", "kind", "category"]
+    assert names[: len(about) + 1] == [*about, "value"]
+    assert names[-3:] == ["chance", "ok", "note"]
+    assert "null shift" in page.visible
+    assert [[text for _, text in row][3:6] for row in body] == [
+        ["decoded", "", "1.00"], ["decoded", "jazz", "2.00"], ["retrieved", "", "3.00"]]  # fmt: skip
+
+
 def test_failed_report_leaves_the_old_page(small, tmp_path):
     path = tmp_path / "report.html"
     path.write_text("old")

@@ -110,7 +110,8 @@ def load_ds003720(
     -------
     BrainData
         Stimulus ids are those of the stimulus set ``ds003720``; along ``stimulus``: ``category`` (genre), ``split``,
-        ``start_s`` and ``end_s`` (in the track), and ``clip`` and ``window`` of windows.
+        ``start_s`` and ``end_s`` (in the track), and of windows ``clip``, ``window``,
+        ``window_start_s`` and ``window_s``.
 
     Raises
     ------

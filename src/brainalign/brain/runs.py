@@ -18,6 +18,9 @@ from brainalign.responses import Responses, make_responses
 Repetitions = Literal["auto", "keep", "average"]
 Floats = NDArray[np.floating[Any]]
 
+#: What travels along with windows.
+WINDOW_COLUMNS = ("clip", "window", "window_start_s", "window_s")
+
 
 @dataclass(frozen=True)
 class Estimates:
@@ -266,7 +269,8 @@ def stimulus_table(
     Returns
     -------
     DataFrame
-        Indexed by stimulus id, in order of first presentation; of windows, also ``clip`` and ``window``.
+        Indexed by stimulus id, in order of first presentation; of windows, also ``clip``, ``window``,
+        ``window_start_s`` and ``window_s``.
 
     Raises
     ------
@@ -291,4 +295,4 @@ def stimulus_table(
     rows = pd.concat([e.table for e in estimates]).drop_duplicates("stimulus_id").set_index("stimulus_id")
     if "window" not in rows or rows.index.equals(pd.Index(rows["clip"])):
         return about.loc[rows.index]
-    return about.loc[rows["clip"]].set_axis(rows.index).assign(clip=rows["clip"], window=rows["window"])
+    return about.loc[rows["clip"]].set_axis(rows.index).assign(**{c: rows[c] for c in WINDOW_COLUMNS})

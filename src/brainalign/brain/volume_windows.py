@@ -30,8 +30,8 @@ class WindowMeans:
     Attributes
     ----------
     table : DataFrame
-        One row per window, in order of time: ``stimulus_id``, ``clip``, ``window`` (from 0 on), ``n_volumes`` (how many
-        were averaged), ``n_expected``, and the further columns of the events.
+        One row per window, in order of time: ``stimulus_id``, ``clip``, ``window`` (from 0 on), ``window_start_s`` (in
+        the event) and ``window_s`` (its length), ``n_volumes`` (how many were averaged), ``n_expected``, and the further columns of the events.
     values : ndarray, shape (n_windows, n_units)
         Their means; NaN where no volume was there.
     """
@@ -108,8 +108,18 @@ def average_windows(
             wanted = volumes_of(begin_s, begin_s + length, repetition_time)
             there = range(max(wanted.start, 0), min(wanted.stop, len(series)))
             named = clip if window_s is None else window_id(clip, index)
-            counts = {"n_volumes": len(there), "n_expected": len(wanted)}
-            rows.append({**columns, "stimulus_id": named, "clip": clip, "window": index, **counts})
+            rows.append(
+                {
+                    **columns,
+                    "stimulus_id": named,
+                    "clip": clip,
+                    "window": index,
+                    "window_start_s": begin,
+                    "window_s": float(length),
+                    "n_volumes": len(there),
+                    "n_expected": len(wanted),
+                }
+            )
             means.append(series[there.start : there.stop].mean(axis=0) if there else np.full(series.shape[1], np.nan))
     table = pd.DataFrame(rows)
     short = table[table["n_volumes"] < table["n_expected"]]

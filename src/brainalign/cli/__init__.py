@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -189,10 +190,15 @@ app.add_typer(decode.app, name="decode")
 app.add_typer(cache.app, name="cache")
 
 
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    typer.echo(f"brainalign: warning: {' '.join(str(message).split())}", err=True)
+
+
 def main() -> None:
     """Run the command line; bad input is one line on standard error and exit code 2."""
     # Batch systems end jobs by SIGTERM; leaving by an exception tidies up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    warnings.showwarning = _show_warning
     try:
         app()
     except BrainalignError as why:

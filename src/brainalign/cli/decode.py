@@ -90,7 +90,7 @@ def search(
         typer.echo(json.dumps(found, indent=1))
         return
     for one in found:
-        typer.echo(f"{one['query']:<24} {one['rank']:>3} {one['cosine']:>7.3f}  {one['title']}")
+        typer.echo(f"{one['query']:<24} {one['rank']:>3} {one['cosine']:>7.3f}  {one['track']}  {one['title']}")
 
 
 @app.command()
@@ -101,6 +101,8 @@ def generate(
     n_samples: Annotated[int, typer.Option(min=1, help="Sounds for each embedding.")] = 1,
     duration_s: Annotated[float, typer.Option(min=0.01, help="Length of each, in s.")] = 10.0,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
+    n_steps: Annotated[int | None, typer.Option(min=1, help="Steps of denoising (musicldm, audioldm).")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Weight of guidance; 1 is none.")] = None,
 ) -> None:
     """Generate music for embeddings; what is there already is not made again.
 
@@ -109,8 +111,9 @@ def generate(
     from brainalign.reconstruction.generator import generate_set, load_generator
     from brainalign.responses import load_responses
 
+    options = {"n_steps": n_steps, "guidance": guidance}
     made = generate_set(
-        load_generator(generator),
+        load_generator(generator, **{k: v for k, v in options.items() if v is not None}),
         load_responses(embeddings),
         out,
         n_samples=n_samples,

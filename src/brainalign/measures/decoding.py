@@ -18,7 +18,15 @@ from pydantic import Field
 
 from brainalign.brain.data import BrainData
 from brainalign.errors import MeasureError, did_you_mean, name_some
-from brainalign.measures.decoding_plan import KFOLD, Plan, labels_of, make_plan, region_members
+from brainalign.measures.decoding_plan import (
+    KFOLD,
+    Plan,
+    constant_dimensions,
+    labels_of,
+    make_plan,
+    region_members,
+    unnamed_windows,
+)
 from brainalign.measures.decoding_rows import (
     FITTED,
     LEFT_OUT,
@@ -44,7 +52,8 @@ from brainalign.stats import permute_labels
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-TRAINING_STATISTICS = ("identification_accuracy", "correlation")
+#: Regions were chosen by the correlation on left-out clips, which of noise reaches .18 to .31: it is not reported.
+TRAINING_STATISTICS = {LEFT_OUT: ("identification_accuracy",), FITTED: ("identification_accuracy", "correlation")}
 TRAINING_NOTES = {
     LEFT_OUT: "penalties and regions were chosen by these clips",
     FITTED: "the fit saw these clips: the score says nothing about others",
@@ -126,10 +135,11 @@ def decoding(
         For each layer the mean over subjects (with ``sd`` over them, and the 95th percentile of the null in
         ``null_p95``) and each subject. Statistics, all of clips (means over windows of predictions and of embeddings):
         ``identification_accuracy`` (pairwise, chance 0.5; ties count half), ``correlation`` (of each dimension over
-        clips, mean over dimensions), ``cosine``, and ``top_K_of_N``. The interval is from the bootstrap over subjects
+        clips, mean over dimensions that are not constant over test clips; a constant prediction counts as 0), ``cosine``, and ``top_K_of_N``. The interval is from the bootstrap over subjects
         and test clips, fits held fixed; p from predictions that are given
         to other test clips. The column ``evaluated`` says which clips were scored: ``test``, ``training, left out``
-        (by the inner folds that also chose, so a little too high), or ``training, fitted`` (which says nothing about
+        (by the inner folds that also chose: of noise about 0.52, and no ``correlation``, which would be far too high),
+        or ``training, fitted`` (which says nothing about
         other clips). Rows with a ``category`` are of its test clips, ranked among all. Arrays: ``predictions``
         (subject, stimulus, unit), ``identification`` (layer, subject, clip), ``region_correlation`` and
         ``chosen_regions`` (part, layer, subject, region), ``roles`` (part, stimulus).
@@ -199,7 +209,9 @@ def decoding(
         if categories is not None:
             own += category_rows(scored[0], categories, draws)
         for evaluated, note in TRAINING_NOTES.items():
-            values = {s: np.array([f.training[layer, evaluated, s] for f in fitted]) for s in TRAINING_STATISTICS}
+            values = {
+                s: np.array([f.training[layer, evaluated, s] for f in fitted]) for s in TRAINING_STATISTICS[evaluated]
+            }
             own += training_rows(values, subjects, evaluated, note)
         rows += [about | row for row in own]
     return Result(
@@ -230,7 +242,7 @@ def decoding(
             "test": "one-sided permutation of the test clips, fits held fixed",
             "interval": "bootstrap over subjects and test clips, fits held fixed",
         },
-        warnings=_warnings(voxels, regions, n_regions, members, fitted),
+        warnings=_warnings(voxels, responses, plan, regions, n_regions, members, fitted),
     )
 
 
@@ -277,12 +289,13 @@ def _decode(
                 truth = average_clips(values[train][:, units], plan.clips[train].tolist())[1]
                 compete = np.array([inner[n] for n in names]) if evaluated == LEFT_OUT else np.zeros(len(names))
                 accuracy = identification_accuracy(rank_candidates(decoded, truth, compete)).mean()
-                r = np.diagonal(correlation_table(decoded, truth, compete)).mean()
-                for statistic, value in zip(TRAINING_STATISTICS, (accuracy, r), strict=True):
-                    training.setdefault((layer, evaluated, statistic), []).append(float(value))
+                training.setdefault((layer, evaluated, "identification_accuracy"), []).append(float(accuracy))
+                if evaluated == FITTED:
+                    r = np.diagonal(correlation_table(decoded, truth)).mean()
+                    training.setdefault((layer, evaluated, "correlation"), []).append(float(r))
         correlation.append(decoder.correlation_)
         chosen.append(decoder.chosen_)
-        at_edge.append(decoder.at_edge_.mean())
+        at_edge.append(decoder.at_edge_[decoder.chosen_[:, own_layer]].mean())
     scores = {key: float(np.mean(parts)) for key, parts in training.items()}
     return _Decoded(predictions, scores, list(members), correlation, chosen, float(np.mean(at_edge)))
 
@@ -339,12 +352,19 @@ def _arrays(
 
 def _warnings(
     voxels: Responses,
+    responses: Responses,
+    plan: Plan,
     regions: str | None,
     n_regions: int | None,
     members: list[dict[str, Index]],
     fitted: list[_Decoded],
 ) -> list[str]:
-    found = []
+    found = unnamed_windows(plan, (responses, voxels))
+    if constant := constant_dimensions(responses.values, plan):
+        found.append(
+            f"{constant} of {responses.sizes['unit']} dimensions are constant over the test clips; they do not count in "
+            f"correlation"
+        )
     if "subject" not in voxels.coords:
         found.append("the units have no coordinate 'subject': all are taken as one subject's")
     if regions is not None and regions not in voxels.coords:
@@ -357,7 +377,7 @@ def _warnings(
     at_edge = float(np.mean([f.at_edge for f in fitted]))
     if at_edge > 0:
         found.append(
-            f"in {at_edge:.0%} of fits the penalty is the first or last of the grid; at the upper end a dimension "
-            f"cannot be predicted from a region at all"
+            f"in {at_edge:.0%} of the fits of chosen regions the penalty is the first or last of the grid; at the upper "
+            f"end a dimension cannot be predicted from a region at all"
         )
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from brainalign.errors import MeasureError, did_you_mean, name_some
 from brainalign.measures.splits import LEAST_TEST, make_splits, stimulus_labels
 from brainalign.measures.voxel_fits import unit_labels
-from brainalign.responses import Responses
+from brainalign.responses import Responses, describe
 
 Index = NDArray[np.intp]
 
@@ -20,6 +21,8 @@ Index = NDArray[np.intp]
 KFOLD = "kfold"
 #: The region of all units where regions are not known.
 ALL_UNITS = "all units"
+#: Decimal seconds differ by rounding.
+WINDOW_TOLERANCE_S = 1e-3
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,11 @@ def make_plan(sides: Sequence[Responses], split: str, n_splits: int, clip: str, 
     Raises
     ------
     MeasureError
-        If a coordinate is missing, differs between the sides or tears a clip apart, or clips are too few.
+        If a coordinate is missing, differs between the sides or tears a clip apart, windows are of different stretches of
+        their clips, or clips are too few.
     """
+    if differ := window_difference(sides, [describe(side) for side in sides]):
+        raise MeasureError(differ)
     ids = sides[0]["stimulus"].values.astype(str)
     has_clip = clip != "clip" or any(clip in side.coords for side in sides)
     clips = labels_of(clip, sides) if has_clip else ids
@@ -82,7 +88,10 @@ def make_plan(sides: Sequence[Responses], split: str, n_splits: int, clip: str, 
             )
         parts = [(np.flatnonzero(role == "train"), np.flatnonzero(role == "test"))]
         if torn := set(clips[parts[0][0]].tolist()) & set(clips[parts[0][1]].tolist()):
-            raise MeasureError(f"windows of the clip {min(torn)!r} are both trained and tested; {len(torn)} clips are")
+            raise MeasureError(
+                f"windows of the clip {min(torn)!r} are both trained and tested, and so are those of {len(torn) - 1} other "
+                f"clips; {split!r} must say the same of all windows of a clip"
+            )
     elif unseen is not None:
         parts = [(everything, everything)]
     else:
@@ -118,6 +127,54 @@ def labels_of(name: str, sides: Sequence[Responses]) -> NDArray[np.str_]:
             stimulus = str(side["stimulus"].values[other][0])
             raise MeasureError(f"the two sides differ in {name!r}, for instance for the stimulus {stimulus!r}")
     return labels
+
+
+def window_difference(sides: Sequence[Responses], names: Sequence[str]) -> str:
+    """Say how windows of one id differ between sides: in where they begin, or in length.
+
+    Parameters
+    ----------
+    sides : sequence of Responses
+        In the same order of stimuli; compared are those with the coordinates ``window_start_s`` and ``window_s``.
+    names : sequence of str
+        What to call them.
+
+    Returns
+    -------
+    str
+        Names both of them; empty where they agree.
+    """
+    for coordinate, does in (("window_s", "lasts"), ("window_start_s", "begins at")):
+        known = [(name, side) for name, side in zip(names, sides, strict=True) if coordinate in side.coords]
+        for name, side in known[1:]:
+            first, values = (s[coordinate].values.astype(float) for s in (known[0][1], side))
+            if (other := np.abs(first - values) > WINDOW_TOLERANCE_S).any():
+                k = int(np.flatnonzero(other)[0])
+                return (
+                    f"the windows differ: {str(side['stimulus'].values[k])!r} {does} {first[k]:g} s in {known[0][0]}, and "
+                    f"{values[k]:g} s in {name}; cut both with one window_s and step_s"
+                )
+    return ""
+
+
+def constant_dimensions(values: NDArray[np.floating], plan: Plan) -> int:
+    """Return how many columns do not differ between the tested rows of any label that competes."""
+    labels = plan.compete[plan.tested]
+    varies = [np.ptp(values[plan.tested[labels == name]], axis=0) > 0 for name in np.unique(labels)]
+    return int((~np.any(varies, axis=0)).sum())
+
+
+def unnamed_windows(plan: Plan, sides: Sequence[Responses]) -> list[str]:
+    """Warn of stimuli that are called as windows are, while nothing says of which clip."""
+    ids = sides[0]["stimulus"].values.astype(str)
+    windows = [i for i in ids.tolist() if re.search(r".@\d{2,}$", i)]
+    one_each = len({i.rpartition("@")[0] for i in windows}) == len(windows)
+    if one_each or not (plan.clips == ids).all():
+        return []
+    return [
+        f"{len(windows)} stimuli are called as windows of clips are ({windows[0]!r}), but no coordinate 'clip' says of which "
+        f"clip: each counts as a clip of its own, and windows of one clip may be trained and tested"
+    ]
 
 
 def region_members(voxels: Responses, regions: str | None) -> tuple[list[str], list[dict[str, Index]]]:

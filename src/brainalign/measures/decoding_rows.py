@@ -26,6 +26,9 @@ Array = NDArray[np.float64]
 
 #: The target of the mean over subjects.
 ALL_SUBJECTS = "all subjects"
+#: Resamples of fewer clips say little: of two, the interval may have no width.
+LEAST_FOR_INTERVAL = 5
+TOO_FEW = f"fewer than {LEAST_FOR_INTERVAL} clips: no interval"
 #: How often the clips that are scored were fitted.
 TEST, LEFT_OUT, FITTED = "test", "training, left out", "training, fitted"
 
@@ -155,7 +158,10 @@ def rows_of(scored: Scored, subjects: Sequence[str], draws: Draws) -> list[dict[
         return np.stack([f(weights) for f in scored.weighted], axis=1)
 
     rows = [about | _mean_row(values, null, by_subject, n_clips, chance, draws)]
-    low, high, notes = interval(values, draws.counts, by_subject, draws.level)
+    counts = draws.counts if n_clips >= LEAST_FOR_INTERVAL else draws.counts[:0]
+    low, high, notes = interval(values, counts, by_subject, draws.level)
+    if len(counts) < len(draws.counts):
+        notes = [TOO_FEW] * len(subjects)
     for s, subject in enumerate(subjects):
         rows.append(
             about
@@ -177,6 +183,8 @@ def rows_of(scored: Scored, subjects: Sequence[str], draws: Draws) -> list[dict[
 
 def category_rows(scored: Scored, categories: NDArray[np.str_], draws: Draws) -> list[dict[str, Any]]:
     """Return, for the clips of each category, the mean over subjects; they are ranked among all candidates.
+
+    Categories of fewer than 5 clips have no interval.
 
     Parameters
     ----------
@@ -260,9 +268,13 @@ def _mean_row(
         "n": len(values),
         "n_of": "subjects",
         "n_clips": n_clips,
-        "note": "one subject: the interval is over clips alone" if len(values) == 1 else "",
+        "note": "one subject: the interval is over clips alone"
+        if len(values) == 1 and n_clips >= LEAST_FOR_INTERVAL
+        else "",
     }
-    if len(draws.counts) and n_clips > 1:
+    if len(draws.counts) and n_clips < LEAST_FOR_INTERVAL:
+        row["note"] = "; ".join(filter(None, [str(row["note"]), TOO_FEW]))
+    elif len(draws.counts):
         limits = hierarchical_bootstrap(
             lambda w: by_subject(w)[:, :, None],
             n_clips,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import Annotated, get_args
 
 import numpy as np
@@ -18,7 +19,7 @@ from pydantic import Field
 
 from brainalign.brain.data import BrainData
 from brainalign.errors import MeasureError, did_you_mean, name_some
-from brainalign.measures.decoding_plan import Plan, make_plan
+from brainalign.measures.decoding_plan import Plan, make_plan, unnamed_windows
 from brainalign.measures.encoding_map_parts import (
     ClipRows,
     ClipSums,
@@ -40,7 +41,7 @@ from brainalign.measures.encoding_map_rows import (
     share_rows,
     unique_rows,
 )
-from brainalign.measures.feature_spaces import Members, find_spaces
+from brainalign.measures.feature_spaces import FeatureSpace, Members, find_spaces
 from brainalign.measures.resampling import LEAST_SAMPLES, Count, Level, Seed
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.voxel_fits import group_units
@@ -139,16 +140,18 @@ def encoding_map(
     ResponseError
         If the stimuli of both sides differ, or values are missing.
     MeasureError
-        If a clip is torn apart, clips are too few or of different numbers of windows, a space or coordinate is
-        unknown, or a space or voxel is constant.
+        If a clip is torn apart, clips are too few or (to be permuted) of different numbers of windows, windows of
+        one id are other stretches of their clips, a space or coordinate is unknown, a space stands twice, or a space or
+        voxel is constant.
     """
-    _check_options(null, alphas, n_permutations, n_bootstrap)
+    _check_options(null, q, alphas, n_permutations, n_bootstrap)
     found = find_spaces(all_responses, spaces)
     voxels = average_repetitions(brain.responses if isinstance(brain, BrainData) else brain)
     voxels, *features = align(voxels, *(average_repetitions(space.responses) for space in found))
     for side in (voxels, *features):
         check_responses(side, allow_constant=True)
     found = [replace(space, responses=own) for space, own in zip(found, features, strict=True)]
+    _refuse_twice(found)
     if unique and not 2 <= len(found) <= MOST_SPACES:
         raise MeasureError(
             f"unique variance is for 2 to {MOST_SPACES} spaces, found {len(found)}; name them as spaces = [...]"
@@ -198,6 +201,14 @@ def encoding_map(
         },
         warnings=_warnings(study, fitted, voxels, null),
     )
+
+
+def _refuse_twice(spaces: Sequence[FeatureSpace]) -> None:
+    for first, second in combinations(spaces, 2):
+        if np.array_equal(first.responses.values, second.responses.values):
+            raise MeasureError(
+                f"the spaces {first.name!r} and {second.name!r} hold the same values: neither can be unique; leave one out"
+            )
 
 
 def _fit(study: Study, voxels: Responses, orders: Index, alphas: Array | None, n_folds: int, seed: int) -> Fitted:
@@ -310,11 +321,13 @@ def _arrays(
     return arrays
 
 
-def _check_options(null: str, alphas: Sequence[float] | None, n_permutations: int, n_bootstrap: int) -> None:
+def _check_options(null: str, q: float, alphas: Sequence[float] | None, n_permutations: int, n_bootstrap: int) -> None:
     if null not in get_args(Null):
         raise MeasureError(f"no null {null!r}; {did_you_mean(null, get_args(Null))}")
     if null == "permutation" and not 20 <= n_permutations <= 1_000_000:
         raise MeasureError(f"n_permutations is {n_permutations}, expected 20 to 1,000,000; or use null='gaussian'")
+    if not 0 < q < 1:
+        raise MeasureError(f"q is {q}, expected a false discovery rate between 0 and 1, such as 0.05")
     if n_bootstrap != 0 and not LEAST_SAMPLES <= n_bootstrap <= 1_000_000:
         raise MeasureError(f"n_bootstrap is {n_bootstrap}, expected 0 (no interval) or {LEAST_SAMPLES} to 1,000,000")
     if alphas is not None and (not len(alphas) or not all(0 < a < np.inf for a in alphas)):
@@ -322,7 +335,7 @@ def _check_options(null: str, alphas: Sequence[float] | None, n_permutations: in
 
 
 def _warnings(study: Study, fitted: Fitted, voxels: Responses, null: Null) -> list[str]:
-    found = []
+    found = unnamed_windows(study.plan, (voxels, *(space.responses for space in study.spaces)))
     if "subject" not in voxels.coords:
         found.append("the units have no coordinate 'subject': all are taken as one subject's")
     if fitted.at_edge > 0:

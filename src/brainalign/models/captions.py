@@ -87,7 +87,7 @@ class CaptionModel:
         table = stimuli.table
         clip_of = [str(c) for c in table["clip"]] if "clip" in table else stimuli.ids
         clips = list(dict.fromkeys(clip_of))
-        self._check(clips, stimuli.name)
+        self.check(clips, stimuli)
         texts = [text for clip in clips for text in self.captions[clip]]
         owner = np.repeat(np.arange(len(clips)), [len(self.captions[clip]) for clip in clips])
         labels: list[str] | None = None
@@ -113,20 +113,40 @@ class CaptionModel:
         place = {clip: k for k, clip in enumerate(clips)}
         return table_responses(mean[[place[clip] for clip in clip_of]], self, stimuli, labels)
 
-    def _check(self, clips: list[str], stimulus_set: str) -> None:
-        """Raise if captions and clips do not match."""
-        others = sorted(set(self.captions) - set(clips))
+    def check(self, clips: Sequence[str], known: StimulusSet) -> None:
+        """Raise if captions and clips do not match.
+
+        Parameters
+        ----------
+        clips : sequence of str
+            Each must have a caption.
+        known : StimulusSet
+            Captions of other clips than its own, or than those of the sets that it was made from, are errors.
+
+        Raises
+        ------
+        ModelError
+            Naming the clips.
+        """
+        others = sorted(set(self.captions) - {*clips, *_clips_of(known)})
         if lacking := [clip for clip in clips if clip not in self.captions]:
             hint = f"; {did_you_mean(lacking[0], others)}" if others else ""
             raise ModelError(
-                f"{self.name}: no caption for {len(lacking)} of {len(clips)} clips of {stimulus_set}: "
+                f"{self.name}: no caption for {len(lacking)} of {len(clips)} clips of {known.name}: "
                 f"{name_some(lacking)}{hint}"
             )
         if others and not self.ignore_others:
             raise ModelError(
-                f"{self.name}: captions of {len(others)} clips that {stimulus_set} does not have: {name_some(others)}; "
+                f"{self.name}: captions of {len(others)} clips that {known.name} does not have: {name_some(others)}; "
                 f"mend the ids, or pass over them, '...&others=ignore'"
             )
+
+
+def _clips_of(stimuli: StimulusSet) -> set[str]:
+    """Return the clips of a set and of those that it was made from."""
+    parent = getattr(stimuli, "parent", None)
+    own = stimuli.table["clip"] if "clip" in stimuli.table else stimuli.ids
+    return {str(c) for c in own} | (set() if parent is None else _clips_of(parent))
 
 
 def load_captions(variant: str = "", *, pretrained: bool = True) -> CaptionModel:
@@ -154,8 +174,9 @@ def load_captions(variant: str = "", *, pretrained: bool = True) -> CaptionModel
     file, options = split_options("captions", variant, ("text", "others"))
     text, others = options.get("text", ""), options.get("others", "")
     if not file or (text not in COUNTS and not text.startswith(CLAP)):
+        wrong = f"has no text model {text!r}" if file and text else f"names no {'text model' if file else 'table'}"
         raise ModelError(
-            f"model 'captions:{variant}' must name a table and a text model: 'captions:FILE.csv?text=TEXT', TEXT being "
+            f"model 'captions:{variant}' {wrong}; expected 'captions:FILE.csv?text=TEXT', TEXT being "
             f"{', '.join(map(repr, sorted(COUNTS)))} or, for CLAP, 'hf:FOLDER'"
         )
     if others not in ("", "ignore"):
@@ -186,7 +207,10 @@ def read_captions(path: Path) -> dict[str, list[str]]:
         If the table cannot be read, has other columns, or an id or caption is empty.
     """
     if not path.is_file():
-        raise ModelError(f"no table of captions {path}")
+        raise ModelError(
+            f"no table of captions {path.name!r}: there is no {path.absolute()}; of a recipe it is looked for beside the "
+            f"recipe, else where brainalign was started"
+        )
     try:
         table = read_text_table(path)
     except StimulusError as why:

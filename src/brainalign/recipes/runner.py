@@ -15,6 +15,7 @@ from joblib import Parallel, delayed
 from brainalign.brain import BRAINS, BrainData, load_brain
 from brainalign.errors import StimulusError, did_you_mean, name_some
 from brainalign.measures import MEASURES
+from brainalign.measures.decoding_plan import window_difference
 from brainalign.measures.result import Result
 from brainalign.recipes.provenance import provenance
 from brainalign.recipes.schema import (
@@ -107,13 +108,14 @@ def compute_recipe(
     if seed is not None:
         plan = plan.with_seed(seed)
     stimuli = _load_stimuli(plan.stimuli, path.parent)
+    whole = _load_stimuli(plan.stimuli.model_copy(update={"ids": None, "categories": None}), path.parent)
     selection = None if plan.selection is None else _load_stimuli(plan.selection, path.parent)
+    models = [_checked_captions(m, stimuli, whole, plan.stimuli.in_brain) for m in _load_models(plan, path.parent)]
     brains = tuple(_load_brain(part, path.parent, plan.stimuli) for part in plan.brain)
     if plan.stimuli.in_brain:
-        stimuli, brains = _leave_out(stimuli, brains)
+        stimuli, brains = _leave_out(stimuli, brains, whole)
     brains = tuple(_match_stimuli(brain, stimuli) for brain in brains)
     _check_categories(plan, stimuli)
-    models = _load_models(plan, path.parent)
     record = provenance(
         plan,
         path,
@@ -192,15 +194,42 @@ def _reconstruct(
         )
 
 
-def _leave_out(stimuli: StimulusSet, brains: tuple[BrainData, ...]) -> tuple[StimulusSet, tuple[BrainData, ...]]:
-    """Take the sounds to which all brain data have responses, and let the brain data say how many that leaves out."""
+def _checked_captions(model: AudioModel, stimuli: StimulusSet, whole: StimulusSet, in_brain: bool) -> AudioModel:
+    """Compare captions with the clips of the set before its sounds are cut, so that what is cut is no unknown clip."""
+    from brainalign.models.captions import CaptionModel
+
+    if not isinstance(model, CaptionModel):
+        return model
+    wanted = [str(c) for c in stimuli.table["clip"].unique()] if "clip" in stimuli.table else stimuli.ids
+    # Which of the sounds are asked for, the brain data will tell.
+    model.check([c for c in wanted if not in_brain or c in model.captions], whole)
+    return replace(model, ignore_others=True)
+
+
+def _leave_out(
+    stimuli: StimulusSet, brains: tuple[BrainData, ...], whole: StimulusSet
+) -> tuple[StimulusSet, tuple[BrainData, ...]]:
+    """Take the sounds to which all brain data have responses, and let the brain data say what that leaves out."""
     known = [set(brain.responses["stimulus"].values.astype(str).tolist()) for brain in brains]
     kept = [i for i in stimuli.ids if all(i in k for k in known)]
     if not kept:
         raise StimulusError(
             f"the brain data have a response to none of the {len(stimuli)} sounds of {stimuli.name} "
-            f"({name_some(stimuli.ids, 2)}); they have {name_some(sorted(known[0]), 2)}"
+            f"({name_some(stimuli.ids, 2)}); they have {name_some(sorted(known[0]), 2)}{_windows_hint(brains[0], stimuli)}"
         )
+    brains = tuple(
+        replace(
+            b,
+            warnings=(
+                *b.warnings,
+                f"responses to {len(unknown)} of {len(k)} ids that {whole.name} does not have are not used: "
+                f"{name_some(map(repr, unknown))}",
+            ),
+        )
+        if (unknown := sorted(k - set(whole.ids)))
+        else b
+        for b, k in zip(brains, known, strict=True)
+    )
     n_out = len(stimuli) - len(kept)
     if n_out == 0:
         return stimuli, brains
@@ -233,14 +262,37 @@ def _match_stimuli(brain: BrainData, stimuli: StimulusSet) -> BrainData:
     known = brain.responses.indexes["stimulus"]
     lacking = [i for i in stimuli.ids if i not in known]
     if lacking:
+        # An id that another sound has already is no misspelling of this one.
+        near = did_you_mean(lacking[0], set(map(str, known)) - set(stimuli.ids))
+        hint = _windows_hint(brain, stimuli) or (f"; {near}" if near.startswith("did you mean") else "")
         raise StimulusError(
             f"{brain.name} has no responses to {len(lacking)} of the {len(stimuli)} sounds of {stimuli.name}: "
-            f"{name_some(map(repr, lacking))}; {did_you_mean(lacking[0], map(str, known))}; "
-            f"to leave sounds out, name those to use as stimuli.ids in the recipe"
+            f"{name_some(map(repr, lacking))}{hint}; to leave out sounds without a response, say in_brain = true in "
+            f"[stimuli], or name those to use as stimuli.ids"
         )
-    own = brain.responses.sel(stimulus=stimuli.ids)
-    own = own.drop_vars([str(c) for c in own.coords if own[c].dims == ("stimulus",) and c in stimuli.table])
-    return replace(brain, responses=with_columns(own, stimuli.table))
+    asked = brain.responses.sel(stimulus=stimuli.ids)
+    own = asked.drop_vars([str(c) for c in asked.coords if asked[c].dims == ("stimulus",) and c in stimuli.table])
+    matched = with_columns(own, stimuli.table)
+    if differ := window_difference((matched, asked), (stimuli.name, brain.name)):
+        raise StimulusError(differ)
+    return replace(brain, responses=matched)
+
+
+def _windows_hint(brain: BrainData, stimuli: StimulusSet) -> str:
+    """Say what to do where one side is cut into windows and the other is not."""
+    coords = brain.responses.coords
+    if "window_s" in coords and "window" not in stimuli.table:
+        starts = sorted(set(coords["window_start_s"].values.astype(float).tolist()))
+        step = f", step_s = {starts[1] - starts[0]:g}" if len(starts) > 1 else ""
+        return (
+            f'; the brain data are of windows: add to [stimuli] manipulate = [{{ name = "windows", '
+            f"window_s = {float(coords['window_s'].values[0]):g}{step} }}]"
+        )
+    if "window" in stimuli.table and "window" not in coords:
+        return (
+            "; the sounds are windows of clips, the brain data are not: give [brain] a window_s, or leave windows away"
+        )
+    return ""
 
 
 def _load_brain(part: BrainPart, folder: Path, stimuli: StimuliPart) -> BrainData:

@@ -123,7 +123,7 @@ class ReconstructionPart(_Part):
     generator_options: dict[str, Any] = {}
     text_model: str | None = None
     n_samples: PositiveInt = 1
-    duration_s: PositiveFloat = 15.0
+    duration_s: PositiveFloat | None = None
     stands_for: str | None = None
 
 

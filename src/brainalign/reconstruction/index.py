@@ -2,14 +2,15 @@
 
 The folder of an index holds
 
-* ``index.json``: the model, its record, the layer and how tracks were cut; written last, so that an index
-  is whole or none;
+* ``index.json``: the model, its record, the layer, how tracks were cut, the state of their files, and digests of the
+  other two files; written last, so that an index is whole or none;
 * ``tracks.csv``: one row per track, in the order of the embeddings;
 * ``embeddings.npy``: float32, (track, dimension), every row of length 1; mapped into memory, not read.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from brainalign._files import write_then_rename
+from brainalign._files import sha256, write_then_rename
 from brainalign.errors import ReconstructionError, name_some
 from brainalign.responses import Responses
 from brainalign.stimuli import StimulusSet
@@ -133,9 +134,10 @@ class MusicIndex:
         }
         for what, value in found.items():
             if value != self.record[what]:
+                differs = _difference(what, self.record[what], value)
                 raise ReconstructionError(
-                    f"the index {self.folder.name} was built with {what} {_short(self.record[what])}, the embeddings "
-                    f"come from {_short(value)}; build the index anew with the model of the embeddings"
+                    f"the index {self.folder.name} and the embeddings come from different models: {differs}; "
+                    f"build the index anew with the model of the embeddings"
                 )
 
     def _unit_rows(self, queries: ArrayLike) -> NDArray[np.float32]:
@@ -212,12 +214,14 @@ def build_index(
     Raises
     ------
     ReconstructionError
-        If the folder holds another index or other files, or a track has an embedding of zero.
+        If the folder holds another index, an index of these tracks before their files were changed, or other files, or
+        a track has an embedding of zero.
     BrainalignError
         If a track or the model cannot be used.
     """
     window_s = clip_s if window_s is None else window_s
     folder = Path(folder)
+    _check_folder(folder)
     record = {
         "model": model.name,
         "model_record": json.loads(json.dumps(dict(model.record))),
@@ -227,35 +231,75 @@ def build_index(
         "window_s": window_s,
         "step_s": step_s,
         "tracks": f"{tracks.name} {tracks.manifest.version}",
+        "sounds": sounds_key(tracks),
     }
     window_table(
         tracks.table, clip_s, window_s, step_s
     )  # what is wrong with the lengths is said before the first track
-    if folder.exists() and any(folder.iterdir()):
+    if (folder / "index.json").is_file():
         return _same_index(folder, record, tracks)
     rows = _embed(tracks, model, record, cache, progress)
     with write_then_rename(folder / "embeddings.npy") as temporary, temporary.open("wb") as stream:
         np.save(stream, rows, allow_pickle=False)
     with write_then_rename(folder / "tracks.csv") as temporary:
         tracks.table.to_csv(temporary, encoding="utf-8")
+    digests = {f"{file}_sha256": sha256(folder / file) for file in _FILES[1:]}
     with write_then_rename(folder / "index.json") as temporary:
-        temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")
+        temporary.write_text(json.dumps({**record, **digests}, indent=2), encoding="utf-8")
     return open_index(folder)
+
+
+def sounds_key(tracks: StimulusSet) -> str:
+    """Return what changes when a sound of a set does: sizes and times of files, or digests of sounds that are made.
+
+    Parameters
+    ----------
+    tracks : StimulusSet
+        The set. To digest a hundred thousand files each time would take longer than to look up what is in them.
+
+    Returns
+    -------
+    str
+        A digest.
+    """
+    if tracks.folder is None:
+        parts = [tracks.digest(i) for i in tracks.ids]
+    else:
+        states = ((file, (tracks.folder / file).stat()) for file in tracks.table["file"].astype(str))
+        parts = [f"{file} {state.st_size} {state.st_mtime_ns}" for file, state in states]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise if there is something else in the folder; what a build that was killed left is written again."""
+    if folder.exists() and not folder.is_dir():
+        raise ReconstructionError(f"{folder} is a file; name a folder for the index")
+    others = (
+        [p.name for p in folder.iterdir() if p.name not in _FILES and not p.name.startswith(".")]
+        if folder.exists()
+        else []
+    )
+    if others:
+        raise ReconstructionError(f"{folder} holds {name_some(sorted(others))} and is no index; choose another folder")
 
 
 def _same_index(folder: Path, record: Mapping[str, Any], tracks: StimulusSet) -> MusicIndex:
     index = open_index(folder)
-    differs = [k for k in record if index.record.get(k) != record[k]]
-    if differs:
-        k = differs[0]
-        raise ReconstructionError(
-            f"{folder} holds an index whose {k} is {_short(index.record.get(k))}, not {_short(record[k])}; "
-            f"choose another folder, or remove this one"
-        )
     if list(index.tracks.index) != tracks.ids:
         raise ReconstructionError(
             f"{folder} holds an index of {len(index)} tracks, not of these {len(tracks)}; choose another folder, or "
             f"remove this one"
+        )
+    differs = [k for k in record if index.record.get(k) != record[k]]
+    if differs == ["sounds"]:
+        raise ReconstructionError(
+            f"{folder} holds an index of these tracks, but their files were changed since; choose another folder, or "
+            f"remove this one"
+        )
+    if differs:
+        difference = _difference(differs[0], index.record.get(differs[0]), record[differs[0]])
+        raise ReconstructionError(
+            f"{folder} holds another index: {difference}; choose another folder, or remove this one"
         )
     return index
 
@@ -303,6 +347,8 @@ def open_index(folder: Path | str) -> MusicIndex:
         If there is none, or its files do not fit each other.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        raise ReconstructionError(f"no folder {folder} with an index; brainalign decode index makes one")
     missing = [f for f in _FILES if not (folder / f).is_file()]
     if missing:
         raise ReconstructionError(f"{folder} holds no whole index: it lacks {name_some(missing)}; build it again")
@@ -322,6 +368,11 @@ def open_index(folder: Path | str) -> MusicIndex:
             f"{folder}: embeddings.npy holds {embeddings.dtype} of shape {embeddings.shape} for {len(tracks)} tracks; "
             f"build the index again"
         )
+    for file in _FILES[1:]:
+        if record.get(f"{file}_sha256") != sha256(folder / file):
+            raise ReconstructionError(
+                f"{file} of {folder} is not the one that the index was written with; remove the folder and build again"
+            )
     return MusicIndex(folder, tracks, embeddings, record)
 
 
@@ -346,6 +397,14 @@ def describe_tracks(index: MusicIndex, ids: Sequence[str]) -> list[str]:
         parts = [str(index.tracks[c][i]) for c in known if not pd.isna(index.tracks[c][i])]
         names.append(": ".join(parts) or str(i))
     return names
+
+
+def _difference(what: str, ours: Any, theirs: Any) -> str:
+    """Say how two entries differ, of mappings by the first key that does."""
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+        key = next((k for k in [*ours, *theirs] if ours.get(k) != theirs.get(k)), "")
+        return f"{what}: {_difference(str(key), ours.get(key), theirs.get(key))}"
+    return f"{what} is {_short(ours)} in the one and {_short(theirs)} in the other"
 
 
 def _short(value: Any) -> str:

@@ -63,8 +63,11 @@ class LatentDiffusion:
 
     def __post_init__(self) -> None:
         """Check what can be checked before a step is taken."""
-        if self.n_steps < 1:
-            raise ReconstructionError(f"n_steps is {self.n_steps}, expected at least 1")
+        most = int(self.scheduler.config.num_train_timesteps)
+        if not 1 <= self.n_steps <= most:
+            raise ReconstructionError(f"n_steps is {self.n_steps}, expected 1 to {most}")
+        if not (math.isfinite(self.guidance) and self.guidance >= 1):
+            raise ReconstructionError(f"guidance is {self.guidance:g}, expected a finite number from 1 (none) on")
         if self.guidance > 1 and self.unconditional is None:
             raise ReconstructionError(
                 f"guidance of {self.guidance:g} needs the embedding of the empty text, and {self.name} has no text "

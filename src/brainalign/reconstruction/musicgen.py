@@ -48,6 +48,11 @@ class MusicGen:
     guidance: float = 3.0
     record: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Check what can be checked before a token is drawn."""
+        if not (math.isfinite(self.guidance) and self.guidance >= 1):
+            raise ReconstructionError(f"guidance is {self.guidance:g}, expected a finite number from 1 (none) on")
+
     @property
     def width(self) -> int:
         """Dimensions of a state of the text encoder."""

@@ -21,7 +21,7 @@ from brainalign.measures.result import Result, result_table
 from brainalign.reconstruction.evaluation import Evaluation, decoded_rows, labelled
 from brainalign.reconstruction.examples import Example
 from brainalign.reconstruction.generator import Generator, generate_set
-from brainalign.reconstruction.index import MusicIndex, build_index, describe_tracks
+from brainalign.reconstruction.index import MusicIndex, build_index, describe_tracks, sounds_key
 from brainalign.reconstruction.tags import as_clips, clip_tags
 from brainalign.reconstruction.text_subspace import fit_text_subspace
 from brainalign.responses import Responses, make_responses
@@ -40,6 +40,8 @@ SUBJECTS_HEARD = 2
 #: What the same path gives for the embedding of the clip itself, and what another part of the clip gives.
 ORACLE, OTHER_PART = "retrieved by the true embedding", "another part of the clip"
 ITSELF = "the clip itself"
+#: Cosine from which two sounds are taken for the same recording.
+SAME = 0.999
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ class Wanted:
         What names genres, instruments and moods.
     n_samples : int
         Sounds that are generated for each clip.
-    duration_s : float
-        Length of clips, of what is taken of a track, and of generated sounds, in s.
+    duration_s : float or None
+        Length of generated sounds in s; that of the clips if not given.
     stands_for : str or None
         Which embedding of Denk et al. 2023 the model takes the place of, for their numbers beside ours.
     n_bootstrap, n_permutations : int
@@ -79,7 +81,7 @@ class Wanted:
     text: Responses | None = None
     tagger: AudioModel | None = None
     n_samples: int = 1
-    duration_s: float = 15.0
+    duration_s: float | None = None
     stands_for: str | None = None
     n_bootstrap: int = 1000
     n_permutations: int = 1000
@@ -143,8 +145,8 @@ def reconstruct(
         The result has the columns ``kind`` (``decoded``, ``retrieved``, ``generated``, ``retrieved by the true
         embedding``, ``another part of the clip``), ``category``, ``tags`` and, where `stands_for` says so,
         ``published`` and ``published_sd``. Statistics are those of the measures ``decoding`` (the embedding of the
-        reconstruction in the place of the decoded one) and ``tag-agreement``. Array ``retrieved`` (brain, subject,
-        clip).
+        reconstruction in the place of the decoded one) and ``tag-agreement``. Arrays ``retrieved`` and ``similarity``
+        (brain, subject, clip); the brain ``""`` is the true embedding.
 
     Raises
     ------
@@ -156,18 +158,38 @@ def reconstruct(
     """
     study = _Study(list(decoded), model, responses, stimuli, wanted, folder, cache, progress)
     rows = [row for d in decoded for row in study.decoded_rows(d)]
-    examples, arrays = study.originals(), {}
+    examples, arrays = study.originals(), dict[str, xr.DataArray]()
     rows += study.other_part()
     if wanted.library is not None:
-        own, arrays["retrieved"], heard = study.retrieve(study.index(wanted.library), wanted.library)
+        own, arrays, heard = study.retrieve(study.index(wanted.library), wanted.library)
         rows, examples = rows + own, examples + heard
     if wanted.generator is not None:
         own, heard = study.generate(wanted.generator)
         rows, examples = rows + own, examples + heard
     about = {"measure": MEASURE, "model": model.name, "layer": study.layer}
     return Reconstruction(
-        Result(MEASURE, result_table({**row, **about} for row in rows), arrays, study.settings()), examples
+        Result(
+            MEASURE,
+            result_table({**row, **about} for row in rows),
+            arrays,
+            study.settings(),
+            _same_recordings(arrays) if arrays else [],
+        ),
+        examples,
     )
+
+
+def _same_recordings(arrays: dict[str, xr.DataArray]) -> list[str]:
+    """Warn of tracks that sound like a tested clip: retrieval would only have to find the clip itself."""
+    own = arrays["similarity"].sel(brain="", subject=ITSELF)
+    same = own > SAME
+    if not same.any():
+        return []
+    tracks = arrays["retrieved"].sel(brain="", subject=ITSELF).values[same.values]
+    return [
+        f"the library holds tracks that sound like {int(same.sum())} of the tested clips ({name_some(tracks)}): "
+        f"the same recordings under another name? leave them out"
+    ]
 
 
 @dataclass(frozen=True)
@@ -236,8 +258,20 @@ class _Study:
         """How clips were cut: window, step and clip in s; one window where they were not."""
         if isinstance(self.stimuli, ManipulatedSet) and self.stimuli.manipulation == "windows":
             return dict(self.stimuli.parameters)
-        length = self.wanted.duration_s
-        return {"window_s": length, "step_s": length, "clip_s": length}
+        return {"window_s": self.clip_s, "step_s": self.clip_s, "clip_s": self.clip_s}
+
+    @property
+    def made_s(self) -> float:
+        """Length of generated sounds, in s."""
+        return self.wanted.duration_s or self.clip_s
+
+    @cached_property
+    def clip_s(self) -> float:
+        """How much of a clip was heard, in s: as long as windows were cut from it, or the shortest clip."""
+        if isinstance(self.stimuli, ManipulatedSet) and self.stimuli.manipulation == "windows":
+            return float(self.stimuli.parameters["clip_s"])
+        lengths = (len(waveform) / rate for waveform, rate in map(self.sounds.waveform, self.clips))
+        return min(lengths)
 
     @cached_property
     def evaluation(self) -> Evaluation:
@@ -249,7 +283,7 @@ class _Study:
         category = self.sounds.table["category"].astype(str)
         tags = None
         if w.tagger is not None:
-            tags = clip_tags(w.tagger, self.sounds, self.clips, duration_s=w.duration_s, progress=self.progress)
+            tags = clip_tags(w.tagger, self.sounds, self.clips, duration_s=self.clip_s, progress=self.progress)
         return Evaluation(
             self.clips,
             truth[rows],
@@ -275,11 +309,11 @@ class _Study:
                 w.tagger,
                 self.sounds,
                 self.clips,
-                duration_s=w.duration_s * 2 / 3,
+                duration_s=self.clip_s * 2 / 3,
                 start_s=start,
                 progress=self.progress,
             )
-            for start in (0.0, w.duration_s / 3)
+            for start in (0.0, self.clip_s / 3)
         ]
         first = Evaluation(**{**vars(self.evaluation), "tags": parts[0]})
         return labelled(first.agreement({ITSELF: parts[1]}), OTHER_PART)
@@ -300,7 +334,7 @@ class _Study:
             dict(self.model.record),
             self.layer,
         ]
-        key += [self.windows, self._pooling()]
+        key += [self.windows, self._pooling(), sounds_key(library)]
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
         return build_index(
             library,
@@ -313,7 +347,7 @@ class _Study:
             **self.windows,
         )
 
-    def retrieve(self, index: MusicIndex, library: StimulusSet) -> tuple[Rows, xr.DataArray, list[Example]]:
+    def retrieve(self, index: MusicIndex, library: StimulusSet) -> tuple[Rows, dict[str, xr.DataArray], list[Example]]:
         """Find the nearest track for every decoded embedding, and for every true one."""
         centre = index.embeddings.mean(axis=0) if self.wanted.centre else None
         truth = {"": {ITSELF: self.evaluation.truth}}
@@ -325,9 +359,7 @@ class _Study:
         tags = None
         if self.wanted.tagger is not None:
             every = [t for own in tracks.values() for ids in own.values() for t in ids]
-            tags = clip_tags(
-                self.wanted.tagger, library, every, duration_s=self.wanted.duration_s, progress=self.progress
-            )
+            tags = clip_tags(self.wanted.tagger, library, every, duration_s=self.clip_s, progress=self.progress)
         place = {str(t): i for i, t in enumerate(index.tracks.index)}
         rows: Rows = []
         examples = []
@@ -348,9 +380,14 @@ class _Study:
                     for i, c in enumerate(self.clips) if c in self._played()
                 ]  # fmt: skip
         subjects = list(dict.fromkeys(s for own in tracks.values() for s in own))
-        names = np.array([[own.get(s, [""] * len(self.clips)) for s in subjects] for own in tracks.values()])
+        none = [np.nan] * len(self.clips)
         coords = {"brain": list(tracks), "subject": subjects, "clip": self.clips}
-        return rows, xr.DataArray(names, coords, ["brain", "subject", "clip"]), examples
+        arrays = {
+            "retrieved": [[own.get(s, [""] * len(self.clips)) for s in subjects] for own in tracks.values()],
+            "similarity": [[own[s][1][:, 0] if s in own else none for s in subjects] for own in found.values()],
+        }
+        named = {name: xr.DataArray(np.array(a), coords, ["brain", "subject", "clip"]) for name, a in arrays.items()}
+        return rows, named, examples
 
     def generate(self, generator: Generator) -> tuple[Rows, list[Example]]:
         """Generate music from every decoded embedding, listen to it by the same model, and compare."""
@@ -365,7 +402,7 @@ class _Study:
                     given if to_text is None else to_text(given),
                     self._place(brain, s),
                     n_samples=w.n_samples,
-                    duration_s=w.duration_s,
+                    duration_s=self.made_s,
                     seed=w.seed,
                     progress=self.progress,
                 )
@@ -373,7 +410,7 @@ class _Study:
                     copytree(made.folder or "", self.folder / "generated" / self._place(brain, s).name)
                 embedded[s] = self._embed(made)
                 if w.tagger is not None:
-                    scores = clip_tags(w.tagger, made, made.ids, duration_s=w.duration_s, progress=self.progress)
+                    scores = clip_tags(w.tagger, made, made.ids, duration_s=self.made_s, progress=self.progress)
                     tags[s] = as_clips(scores, made.ids, self.clips, w.n_samples)
                 if s in list(by_subject)[:SUBJECTS_HEARD]:
                     examples += [
@@ -397,13 +434,13 @@ class _Study:
         """Return what determines a generated sound beside the embedding."""
         w = self.wanted
         record = {} if w.generator is None else {"name": w.generator.name, **w.generator.record}
-        return [record, w.n_samples, w.duration_s, w.text is not None, w.seed]
+        return [record, w.n_samples, self.made_s, w.text is not None, w.seed]
 
     def _embed(self, made: StimulusSet) -> Array:
         """Return the mean embedding of what was generated for each clip, cut as clips are."""
         from brainalign.models.extraction import extract
 
-        cut = {**self.windows, "clip_s": min(self.wanted.duration_s, self.windows["clip_s"])}
+        cut = {**self.windows, "clip_s": min(self.made_s, self.clip_s)}
         heard = extract(self.model, windowed(made, **cut), layers=[self.layer], pooling=self._pooling())
         return average_clips(heard.values, heard["of_clip"].values)[1]
 
@@ -426,7 +463,7 @@ class _Study:
 
     def _beginning(self, sounds: StimulusSet, stimulus_id: str) -> tuple[NDArray[np.float32], int]:
         waveform, rate = sounds.waveform(stimulus_id)
-        return waveform[: round(self.wanted.duration_s * rate)], rate
+        return waveform[: round(max(self.clip_s, self.made_s) * rate)], rate
 
     def _pooling(self) -> str:
         return str(self.responses.attrs.get("pooling", "mean"))
@@ -437,7 +474,11 @@ class _Study:
         return {
             "layer": self.layer,
             "n_clips": len(self.clips),
-            "library": "" if w.library is None else f"{w.library.name}: {len(w.library)} tracks",
+            "heard_s": self.clip_s,
+            "windows": ", ".join(f"{k} {v:g}" for k, v in self.windows.items()),
+            "library": ""
+            if w.library is None
+            else f"{w.library.name} {w.library.manifest.version}: {len(w.library)} tracks",
             "centre": w.centre,
             "nearest": "by cosine" + (", the mean of the library taken away" if w.centre else ""),
             "generator": "" if w.generator is None else w.generator.name,

@@ -58,7 +58,8 @@ def read_results(folder: str | Path, recipes: Iterable[str]) -> tuple[str, Recip
     Raises
     ------
     ResultsError
-        If the folder is no results folder, or another recipe (or another state of it) wrote it.
+        If the folder is no results folder, another recipe (or another state of it) wrote it, or ``results.csv`` is no
+        longer as the run wrote it. Folders of older versions have no digest of it, and are read without this check.
     """
     folder = Path(folder)
     record = _read_provenance(folder)
@@ -70,22 +71,34 @@ def read_results(folder: str | Path, recipes: Iterable[str]) -> tuple[str, Recip
             f"{folder} was written by {written!r}, recipe with SHA-256 {str(record.get('recipe_sha256'))[:12]}...; no "
             f"number asked for is checked by that recipe as it ships now: {name_some(digests.values(), 10) or 'none'}"
         )
+    path = folder / "results.csv"
     try:
-        table = pd.read_csv(folder / "results.csv", keep_default_na=False, na_values=[""])
+        digest = sha256(path)
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as why:
-        raise ResultsError(f"{folder / 'results.csv'} cannot be read: {why}; run the recipe again") from why
+        raise ResultsError(f"{path} cannot be read: {why}; run the recipe again") from why
+    if record.get("results_sha256", digest) != digest:
+        raise ResultsError(
+            f"{path} was changed after the run: its SHA-256 is {digest[:12]}..., provenance.json says "
+            f"{str(record['results_sha256'])[:12]}...; run the recipe again"
+        )
     version = record.get("versions", {}).get("brainalign", "of unknown version")
     how = f"results of {folder}: seed {record.get('seed')}, brainalign {version}"
     return recipe, RecipeResults(table, folder, how)
 
 
 def _read_provenance(folder: Path) -> dict[str, Any]:
+    path = folder / "provenance.json"
+    if not folder.exists():
+        raise ResultsError(f"no results folder {str(folder)!r}; give one that brainalign run wrote")
+    if not path.is_file():
+        raise ResultsError(f"{folder} is no results folder of brainalign run: it has no provenance.json")
     try:
-        record = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as why:
         raise ResultsError(f"{folder} is no results folder of brainalign run: {why}") from why
     if not isinstance(record, dict):
-        raise ResultsError(f"{folder / 'provenance.json'} is not a JSON object")
+        raise ResultsError(f"{path} is not a JSON object")
     return record
 
 

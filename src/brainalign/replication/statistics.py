@@ -46,10 +46,14 @@ def _correlation(check: CorrelationCheck) -> tuple[str, Verdict, str]:
     ends = sorted(correlation_p(r, check.n) for r in printed_range(check.r))
     printed = printed_range_of_p(check.p)
     equal = ends[0] <= printed[1] and printed[0] <= ends[1]
+    p = correlation_p(float(check.r), check.n)
+    how = f"from r and n = {check.n}, two-sided"
+    if equal and not as_printed(p, check.p):
+        how += "; the p of the printed r is another, that of some r that rounds to it is the printed one"
     return (
-        f"p = {correlation_p(float(check.r), check.n):.4g} ({ends[0]:.4g} to {ends[1]:.4g} by the rounding of r)",
+        f"p = {p:.4g} ({ends[0]:.4g} to {ends[1]:.4g} by the rounding of r)",
         "reproduced" if equal else "differs",
-        f"from r and n = {check.n}, two-sided",
+        how,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from brainalign._files import write_then_rename
+from brainalign._files import sha256, write_then_rename
 from brainalign.errors import ResultsError
 from brainalign.measures.result import Result
 from brainalign.recipes import Run, compute_recipe
@@ -125,7 +125,8 @@ def _write(folder: Path, run: Run, audio: bool) -> None:
     content = ReportContent(run.recipe.title, run.recipe.question, run.stimuli, run.brains, run.results,
                             run.provenance, audio=audio, examples=run.examples)  # fmt: skip
     write_report(content, folder / "report.html", figures_folder=folder / "figures")
-    _write_json(run.provenance, folder / "provenance.json")
+    digest = {"results_sha256": sha256(folder / "results.csv")}
+    _write_json({**run.provenance, **digest}, folder / "provenance.json")
 
 
 def _about(result: Result, n_brains: int) -> str:

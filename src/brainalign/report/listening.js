@@ -138,6 +138,7 @@
     // The page shows the name at once; the browser's own label would come over it.
     for (const title of titles) title.remove();
     canvas.classList.add("playable");
+    document.querySelector(`[data-help=${pairs ? "pairs" : "bars"}]`).hidden = false;
     canvas.tabIndex = 0;
     canvas.setAttribute("role", "group");
     canvas.setAttribute("aria-label",

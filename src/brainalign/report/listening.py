@@ -172,7 +172,7 @@ def reconstruction_section(examples: Sequence[Example], max_size: int = MAX_EXAM
     """Put originals and reconstructions side by side.
 
     Clips are taken in the order in which they come, one of each category and then the next, and not by how well they
-    were reconstructed; from the brain data of the first subject of each label.
+    were reconstructed; of each brain, what was decoded from its first subject.
 
     Parameters
     ----------
@@ -184,7 +184,8 @@ def reconstruction_section(examples: Sequence[Example], max_size: int = MAX_EXAM
     Returns
     -------
     Reconstructions
-        One row per clip: the original, and for each brain what was retrieved and what was generated.
+        One row per clip: the original, and for each brain what was retrieved and what was generated; columns name
+        subject and brain. The notes say which clips and subjects these are.
     """
     first: dict[str, str] = {}
     for example in examples:
@@ -210,16 +211,19 @@ def reconstruction_section(examples: Sequence[Example], max_size: int = MAX_EXAM
         for clip in played
     ]  # fmt: skip
     rest = [e for e in examples if e not in taken]
-    notes = _notes({f"{e.title} ({e.kind}, {e.clip})": s for e, s in taken.items()})
-    if len(played) < len(clips):
-        notes.insert(0, f"{len(played)} of {len(clips)} clips can be heard: of each category those that come first, "
-                        "not those that were reconstructed best.")  # fmt: skip
+    notes = [
+        _which(played, clips, any(first.values())),
+        *_notes({f"{e.title} ({e.kind}, {e.clip})": s for e, s in taken.items()}),
+    ]
+    others = list(dict.fromkeys(e.subject for e in rest if e.subject != first[e.brain]))
+    if others:
+        notes.append(f"What came of {name_some(others)} is named below the table, and not played.")
     if len(rest) > MAX_NAMED:
         notes.append(f"The list names the first {MAX_NAMED} of {len(rest)} further reconstructions.")
     named: list[tuple[str, ...]] = [
         (e.clip, e.category, e.kind, e.brain, e.subject, e.title, _similarity(e)) for e in rest[:MAX_NAMED]
     ]
-    columns = [" ".join(part for part in (kind, f"from {brain}" if brain else "") if part) for kind, brain in places]
+    columns = [", ".join(filter(None, (kind, first[brain], brain))) for kind, brain in places]
     return Reconstructions(columns, rows, named, notes)
 
 
@@ -232,6 +236,16 @@ def _place(place: tuple[str, str], brains: list[str]) -> tuple[bool, int, int]:
     """Sort a column: the original, brain by brain what came of it, and the oracle last."""
     kind, brain = place
     return kind == "oracle", brains.index(brain) if kind not in ("original", "oracle") else -1, KINDS.index(kind)
+
+
+def _which(played: Sequence[str], clips: dict[str, str], subjects: bool) -> str:
+    """Say which clips can be heard, and of whom."""
+    one_each = len(played) == len(set(clips.values()))
+    which = "one clip of each category" if one_each else f"{len(played)} clips"
+    further = len(clips) - len(played)
+    rest = f" {further} further clips are named below the table." if further else ""
+    who = " Of each brain they are of its first subject, whom the header names." if subjects else ""
+    return f"Examples: {which}; those that come first, not those that were reconstructed best.{rest}{who}"
 
 
 def _cell(examples: Sequence[Example], taken: dict[Example, Snippet]) -> Cell:

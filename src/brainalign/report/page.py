@@ -18,7 +18,7 @@ import pandas as pd
 
 from brainalign._files import write_then_rename
 from brainalign.brain.data import BrainData
-from brainalign.measures.result import Result
+from brainalign.measures.result import COLUMNS, Result
 from brainalign.reconstruction.examples import Example
 from brainalign.report import panels, words
 from brainalign.report._draw import style
@@ -182,8 +182,10 @@ def _table(measure: str, results: Sequence[Result]) -> dict[str, Any]:
     """Prepare all rows of a measure for the page: empty columns are left out, constant ones named in the caption."""
     table = pd.concat([r.table for r in results if r.measure == measure], ignore_index=True)
     table = table.drop(columns="measure").rename(columns=str)
-    # Notes are wide, and most rows have none.
-    table = table[[*(c for c in table if c != "note"), "note"]]
+    # What tells rows apart comes before the numbers. Notes are wide, and most rows have none.
+    about = [c for c in COLUMNS[: COLUMNS.index("value")] if c in table]
+    about += [c for c in table if c not in COLUMNS and pd.api.types.infer_dtype(table[c], skipna=True) == "string"]
+    table = table[[*about, *(c for c in table if c not in about and c != "note"), "note"]]
     shown = _first_rows(table)
     text = table.map(lambda v: str(v) if words.present(v) else "")
     constant = [

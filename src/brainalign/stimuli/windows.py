@@ -67,7 +67,7 @@ def window_table(clips: pd.DataFrame, duration_s: float, window_s: float, step_s
     -------
     DataFrame
         Indexed by :func:`window_id`, the windows of a clip one after another; the columns of `clips`, then ``clip``,
-        ``window`` (from 0 on) and ``window_start_s``.
+        ``window`` (from 0 on), ``window_start_s`` and ``window_s``, its length.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def window_table(clips: pd.DataFrame, duration_s: float, window_s: float, step_s
         As :func:`window_starts` does, or if the clips are described by a column of such a name already.
     """
     starts = window_starts(duration_s, window_s, step_s)
-    taken = {"clip", "window", "window_start_s"} & set(clips.columns)
+    taken = {"clip", "window", "window_start_s", "window_s"} & set(clips.columns)
     if taken:
         raise StimulusError(f"the table of clips has a column {min(taken)!r} already: are these windows of clips?")
     n_windows = len(starts)
@@ -83,6 +83,7 @@ def window_table(clips: pd.DataFrame, duration_s: float, window_s: float, step_s
         clip=clips.index.repeat(n_windows).astype(str),
         window=list(range(n_windows)) * len(clips),
         window_start_s=starts * len(clips),
+        window_s=float(window_s),
     )
     ids = [window_id(c, w) for c, w in zip(table["clip"], table["window"], strict=True)]
     return table.set_index(pd.Index(ids, name="stimulus_id"))
