@@ -11,7 +11,7 @@ from brainalign.measures.reliability import reliability
 from brainalign.report import figures
 from brainalign.report.answers import answers
 from brainalign.report.captions import caption_together
-from brainalign.report.decoding_figures import decoded_layers, plot_decoding, plot_reliability
+from brainalign.report.decoding_figures import decoded_layers, decoding_answer, plot_decoding, plot_reliability
 from brainalign.report.page import ReportContent, write_report
 from brainalign.responses import make_responses
 from brainalign.stimuli import load_stimuli
@@ -109,6 +109,7 @@ def test_two_brains_stand_side_by_side(ax, both):
     table = pd.concat([r.table for r in both], ignore_index=True)
     plot_decoding(ax, table, {})
     assert [t.get_text() for t in ax.figure.axes[1].get_legend().get_texts()] == ["listeners", "deaf"]
+    assert [t.get_text() for t in ax.texts] == ["listeners", "deaf"]
     means = [centre[0] for centre, _, _ in drawn(ax) if len(centre) == 1]
     measured = [rows(r, "all subjects", layer)["value"].item() for r in both for layer in ("early", "late")]
     assert means == pytest.approx(measured)
@@ -119,9 +120,10 @@ def test_the_null_is_drawn_where_it_is_known(ax, both):
         segments = [np.array(s) for c in ax.collections for s in c.get_segments()]
         return [float(s[0, 1]) for s in segments if s[0, 1] == s[1, 1]]
 
-    plot_decoding(ax, both[0].table)
+    unknown = both[0].table.assign(null_p95=np.nan)
+    plot_decoding(ax, unknown)
     assert level_lines(ax) == []
-    assert "percentile of the null" not in caption_together("decoding", both[0].table)
+    assert "percentile of the null" not in caption_together("decoding", unknown)
     known = both[0].table.assign(null_p95=0.61)
     ax = Figure().subplots()
     plot_decoding(ax, known)
@@ -135,7 +137,7 @@ def test_the_answer_quotes_the_rows(both):
     ends = f"{100 * own['ci_low']:.1f} to {100 * own['ci_high']:.1f}%; p = 0.01"
     assert sentence == (
         f"From listeners, the clip heard was told from another of 18 in {100 * own['value']:.1f}% ({ends}) of pairs by "
-        "its predicted embedding in late of net (the best layer on left-out training clips), mean over 3 subjects; "
+        "its predicted embedding, that of net in late (the best layer on left-out training clips), mean over 3 subjects; "
         "chance 50%."
     )
     assert own["value"] > 0.9
@@ -143,6 +145,24 @@ def test_the_answer_quotes_the_rows(both):
     layer = decoded_layers(both[1].table)["deaf", "net"]
     other = rows(both[1], "all subjects", layer).iloc[0]
     assert f"chance 50%. Beside it: deaf {layer} {100 * other['value']:.1f}% (" in sentence
+
+
+def test_the_best_model_on_left_out_clips_leads_and_all_its_brains_are_named(ax, both):
+    """Another model stands first in the table, with scores below; each has one layer."""
+    tables = [r.table[r.table["layer"] == "late"] for r in both]
+    worse = [t.assign(model="dull", value=t["value"] - 0.3) for t in tables]
+    table = pd.concat([*worse, *tables], ignore_index=True)
+    text = decoding_answer(table, [])
+    assert text.startswith("From listeners, ")
+    assert "by its predicted embedding, that of net (the best model on left-out training clips)" in text
+    beside = text.split("Beside it: ")[1]
+    deaf = rows(both[1], "all subjects", "late")["value"].item()
+    assert beside.startswith(f"deaf net {100 * deaf:.1f}% (")
+    assert "late" not in text
+    plot_decoding(ax, table)
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["dull", "net"] * 2
+    drawn_there = [line for line in ax.figure.axes[1].lines if line.get_marker() not in ("None", "")]
+    assert len(drawn_there) == 2
 
 
 def test_reliability(ax, repeated):

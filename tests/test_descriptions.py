@@ -142,13 +142,24 @@ class TestCaptions:
     def test_other_ids_are_errors(self, clips: StimulusSet, tmp_path: Path) -> None:
         rows = [(f"{c}_15s", t) for c, t in WORDS.items()]
         unknown = write(tmp_path / "unknown.csv", [*rows, ("jazz.00099_15s", "a trumpet")])
-        with pytest.raises(ModelError, match=r"captions of 1 clips that clips does not have: jazz\.00099; mend"):
+        with pytest.raises(ModelError, match=r"captions of 1 clip that clips does not have: jazz\.00099; mend"):
             extract(load_captions(f"{unknown}?text=tfidf"), clips)
         known = extract(load_captions(f"{unknown}?text=tfidf&others=ignore"), clips)
         assert "text:trumpet" not in known["unit"].values
         rows[0] = ("jazz.000001_15s", rows[0][1])
         with pytest.raises(ModelError, match=r"no caption for 1 of 6 clips .*jazz\.00001; did you mean 'jazz\.000001'"):
             extract(load_captions(f"{write(tmp_path / 'm.csv', rows)}?text=tfidf&others=ignore"), clips)
+
+    def test_clips_that_were_cut_before_are_no_unknown_ones(self, clips: StimulusSet, table: Path) -> None:
+        few = windowed(clips, 7.5).select([f"{c}@00" for c in CLIPS[:3]])
+        found = extract(load_captions(f"{table}?text=tfidf"), few)
+        assert found["stimulus"].values.tolist() == few.ids
+        with pytest.raises(ModelError, match=r"captions of 3 clips that clips does not have"):
+            extract(load_captions(f"{table}?text=tfidf"), clips.select(CLIPS[:3]))
+
+    def test_where_a_table_was_looked_for(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelError, match=re.escape(f"there is no {tmp_path / 'no.csv'}; of a recipe it is looked")):
+            load_captions(f"{tmp_path / 'no.csv'}?text=tfidf")
 
     def test_a_caption_of_unknown_words(self, clips: StimulusSet, tmp_path: Path) -> None:
         rows = [(c, "xylophone" if c == "rock.00006" else t) for c, t in WORDS.items()]
@@ -157,8 +168,13 @@ class TestCaptions:
             extract(load_captions(f"{table}?text=tfidf"), clips)
 
     def test_bad_tables_and_names(self, tmp_path: Path, table: Path) -> None:
-        for variant in ("", f"{table}", f"{table}?text=word2vec", f"{table}?others=ignore"):
-            with pytest.raises(ModelError, match="must name a table and a text model"):
+        for variant, wrong in (
+            ("", "names no table"),
+            (f"{table}", "names no text model"),
+            (f"{table}?text=word2vec", "has no text model 'word2vec'"),
+            (f"{table}?others=ignore", "names no text model"),
+        ):
+            with pytest.raises(ModelError, match=f"{wrong}; expected 'captions:FILE"):
                 load_captions(variant)
         with pytest.raises(ModelError, match="has no option 'txt'"):
             load_captions(f"{table}?txt=tfidf")

@@ -108,6 +108,9 @@ class TestResponses:
         assert counted["jazz.00002@04"] == 23 + 4
         # Of the last test clip, the fourth presentation lacks the last windows; three are averaged.
         assert counted["jazz.00008@09"] == np.mean([23, 43, 63]) + 9
+        starts = brain.responses["window_start_s"].to_series()
+        assert starts["jazz.00002@04"] == 4 * 1.5
+        assert set(brain.responses["window_s"].values) == {1.5}
         clips, codes = brain.responses["clip"].values, unit(brain, 0).to_numpy()
         np.testing.assert_allclose(codes, [CODES[c] for c in clips])
 

@@ -195,6 +195,13 @@ class TestPermutation:
         assert counted.sum() > 0
         np.testing.assert_allclose(got.p[counted], ((reached + 1) / 61)[counted])
 
+    def test_no_p_below_one_by_the_number_of_orders(self) -> None:
+        x, _, rows, rng = self.make(5, 3, 1, 40, 2)
+        y = rows.centred(x + 0.05 * rng.standard_normal(x.shape))
+        orders = np.stack([rng.permutation(5) for _ in range(2000)])
+        got = permute_clips(x, y, rows, orders, np.ones((40, 1)))
+        assert got.p.min() >= 1 / 120 - 1e-12
+
     @pytest.mark.parametrize(("n_clips", "strength"), [(60, 0.3), (20, 0.5)])
     def test_tails_are_those_of_many_permutations(self, n_clips: int, strength: float) -> None:
         """p that 1,000 permutations cannot count, beside a count of 100,000."""
@@ -366,6 +373,13 @@ class TestBadInput:
             encoding_map(*data, spaces=["aduio"])
         with pytest.raises(MeasureError, match="unique variance is for 2 to 3 spaces, found 1"):
             encoding_map(*data, spaces=["audio"], unique=True)
+
+    def test_a_rate_beyond_one_and_a_space_twice(self, data: Any) -> None:
+        with pytest.raises(MeasureError, match="q is 2.0, expected a false discovery rate between 0 and 1"):
+            encoding_map(*data, q=2.0)
+        models, brain = data
+        with pytest.raises(MeasureError, match="'audio' and 'copy' hold the same values"):
+            encoding_map({**models, "copy": models["audio"]}, brain)
 
     def test_constant_voxels_and_spaces(self, data: Any) -> None:
         models, brain = data

@@ -43,6 +43,9 @@ def test_the_answer_says_shares_by_the_null_that_was_asked_for(result: Result) -
         (result.table["statistic"] == "share_significant") & (result.table["subject"] == "all subjects")
     ]
     rows = rows[(rows["target"] == "all units") & (rows["null"] == "permutation") & (rows["model"] == "sound")]
-    assert f"sound predicts {100 * rows['value'].item():.0f}% of the voxels" in text
+    whole = result.table[(result.table["statistic"] == "r_mean") & (result.table["subject"] == "all subjects")]
+    r = whole[(whole["target"] == "all units") & (whole["model"] == "sound")]["value"].item()
+    assert f"by sound mean r over all voxels = {r:.2f}" in text
+    assert f"{100 * rows['value'].item():.0f}% of them significant, and" in text
     assert "false discovery rate 0.05" in text
     assert "bootstrap over subjects and test clips" in caption(result)

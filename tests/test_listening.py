@@ -375,7 +375,7 @@ def test_the_notes_say_which_clips_and_subjects_these_are():
     (clips, others) = reconstruction_section(make_examples(2)).notes
     assert clips == (
         "Examples: one clip of each category; those that come first, not those that were reconstructed best. "
-        "Of each brain they are of its first subject, whom the header names."
+        "Of each brain the first subject is heard, whom the header names."
     )
     assert others == "What came of sub-2 is named below the table, and not played."
     (alone,) = reconstruction_section(make_examples(4, subjects=("sub-1",))).notes
@@ -425,7 +425,7 @@ def test_a_place_without_a_sound_is_empty(tmp_path):
     rows = reconstruction_section(examples).rows
     assert [len(cell.sounds) for cell in rows[1][2]] == [1, 1, 0, 1, 0, 1]
     html = page_of(make_content(examples=examples), tmp_path)
-    table = html[html.index('id="reconstructions"') : html.index('id="tables"')]
+    table = html[html.index('id="reconstructions"') : html.index('id="listen"')]
     assert table.count("<audio") == 10
     assert re.search(r'data-key="0.99">\s*<span class="sound"><span>clip1 oracle</span>', table)
 

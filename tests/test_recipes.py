@@ -407,7 +407,7 @@ def test_seed_replaces_that_of_a_measure(tmp_path):
         (("seed = 3", "seed = -1"), "seed is -1, expected at least 0 and less than 9,223,372"),
         (("seed = 3", "seed = true"), "seed is True, expected a whole number"),
         (("n_permutations = 19", 'n_permutations = "19"'), "n_permutations is '19', expected a whole number"),
-        (("n_permutations = 19", "n_permutations = 100000000000"), "less than or equal to 1000000"),
+        (("n_permutations = 19", "n_permutations = 100000000000"), "is 100000000000, expected 0 to 1,000,000"),
         (("n_permutations = 19", "level = 2.0"), "level is 2.0, expected more than 0 and less than 1"),
         (("n_permutations = 19", "n_permutations = -3"), "n_permutations is -3, expected 0 to 1,000,000"),
         (("n_permutations = 19", 'protocol = "own"'), "protocol is 'own', expected 'brainalign' or 'tuckute2023'"),

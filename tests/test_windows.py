@@ -48,6 +48,7 @@ class TestWindowed:
     def test_windows_are_cut_where_they_say(self):
         windows = manipulate(clips(), "windows", window_s=5.0)
         assert len(windows) == 14
+        assert (windows.table["window_s"] == 5.0).all()
         for stimulus_id, row in windows.table.iterrows():
             assert stimulus_id == window_id(row["clip"], row["window"])
             waveform, rate = windows.waveform(stimulus_id)

@@ -31,7 +31,8 @@ class WindowMeans:
     ----------
     table : DataFrame
         One row per window, in order of time: ``stimulus_id``, ``clip``, ``window`` (from 0 on), ``window_start_s`` (in
-        the event) and ``window_s`` (its length), ``n_volumes`` (how many were averaged), ``n_expected``, and the further columns of the events.
+        the event), ``window_s`` (its length), ``n_volumes`` (how many were averaged), ``n_expected``, and the further
+        columns of the events.
     values : ndarray, shape (n_windows, n_units)
         Their means; NaN where no volume was there.
     """

@@ -135,12 +135,12 @@ def decoding(
         For each layer the mean over subjects (with ``sd`` over them, and the 95th percentile of the null in
         ``null_p95``) and each subject. Statistics, all of clips (means over windows of predictions and of embeddings):
         ``identification_accuracy`` (pairwise, chance 0.5; ties count half), ``correlation`` (of each dimension over
-        clips, mean over dimensions that are not constant over test clips; a constant prediction counts as 0), ``cosine``, and ``top_K_of_N``. The interval is from the bootstrap over subjects
-        and test clips, fits held fixed; p from predictions that are given
-        to other test clips. The column ``evaluated`` says which clips were scored: ``test``, ``training, left out``
-        (by the inner folds that also chose: of noise about 0.52, and no ``correlation``, which would be far too high),
-        or ``training, fitted`` (which says nothing about
-        other clips). Rows with a ``category`` are of its test clips, ranked among all. Arrays: ``predictions``
+        clips, mean over dimensions that differ between test clips; a constant prediction counts as 0), ``cosine``, and
+        ``top_K_of_N``. The interval is from the bootstrap over subjects and test clips, fits held fixed; p from
+        predictions that are given to other test clips. The column ``evaluated`` says which clips were scored: ``test``,
+        ``training, left out`` (by the inner folds that also chose: about 0.52 of noise, and no ``correlation``, which
+        would be far too high), or ``training, fitted`` (which says nothing about other clips). Rows with a ``category``
+        are of its test clips, ranked among all; fewer than 5 clips have no interval. Arrays: ``predictions``
         (subject, stimulus, unit), ``identification`` (layer, subject, clip), ``region_correlation`` and
         ``chosen_regions`` (part, layer, subject, region), ``roles`` (part, stimulus).
 
@@ -362,8 +362,8 @@ def _warnings(
     found = unnamed_windows(plan, (responses, voxels))
     if constant := constant_dimensions(responses.values, plan):
         found.append(
-            f"{constant} of {responses.sizes['unit']} dimensions are constant over the test clips; they do not count in "
-            f"correlation"
+            f"{constant} of {responses.sizes['unit']} dimensions are constant over the test clips; they do "
+            f"not count in correlation"
         )
     if "subject" not in voxels.coords:
         found.append("the units have no coordinate 'subject': all are taken as one subject's")
@@ -377,7 +377,7 @@ def _warnings(
     at_edge = float(np.mean([f.at_edge for f in fitted]))
     if at_edge > 0:
         found.append(
-            f"in {at_edge:.0%} of the fits of chosen regions the penalty is the first or last of the grid; at the upper "
-            f"end a dimension cannot be predicted from a region at all"
+            f"in {at_edge:.0%} of the fits of chosen regions the penalty is the first or last of the grid; at the "
+            f"upper end a dimension cannot be predicted from a region at all"
         )
     return found

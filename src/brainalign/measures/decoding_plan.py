@@ -65,8 +65,8 @@ def make_plan(sides: Sequence[Responses], split: str, n_splits: int, clip: str, 
     Raises
     ------
     MeasureError
-        If a coordinate is missing, differs between the sides or tears a clip apart, windows are of different stretches of
-        their clips, or clips are too few.
+        If a coordinate is missing, differs between the sides or tears a clip apart, windows are of different stretches
+        of their clips, or clips are too few.
     """
     if differ := window_difference(sides, [describe(side) for side in sides]):
         raise MeasureError(differ)
@@ -89,8 +89,8 @@ def make_plan(sides: Sequence[Responses], split: str, n_splits: int, clip: str, 
         parts = [(np.flatnonzero(role == "train"), np.flatnonzero(role == "test"))]
         if torn := set(clips[parts[0][0]].tolist()) & set(clips[parts[0][1]].tolist()):
             raise MeasureError(
-                f"windows of the clip {min(torn)!r} are both trained and tested, and so are those of {len(torn) - 1} other "
-                f"clips; {split!r} must say the same of all windows of a clip"
+                f"windows of the clip {min(torn)!r} are both trained and tested, and so are those of {len(torn) - 1} "
+                f"other clips; {split!r} must say the same of all windows of a clip"
             )
     elif unseen is not None:
         parts = [(everything, everything)]
@@ -151,8 +151,8 @@ def window_difference(sides: Sequence[Responses], names: Sequence[str]) -> str:
             if (other := np.abs(first - values) > WINDOW_TOLERANCE_S).any():
                 k = int(np.flatnonzero(other)[0])
                 return (
-                    f"the windows differ: {str(side['stimulus'].values[k])!r} {does} {first[k]:g} s in {known[0][0]}, and "
-                    f"{values[k]:g} s in {name}; cut both with one window_s and step_s"
+                    f"the windows differ: {str(side['stimulus'].values[k])!r} {does} {first[k]:g} s in {known[0][0]}, "
+                    f"and {values[k]:g} s in {name}; cut both with one window_s and step_s"
                 )
     return ""
 
@@ -172,8 +172,8 @@ def unnamed_windows(plan: Plan, sides: Sequence[Responses]) -> list[str]:
     if one_each or not (plan.clips == ids).all():
         return []
     return [
-        f"{len(windows)} stimuli are called as windows of clips are ({windows[0]!r}), but no coordinate 'clip' says of which "
-        f"clip: each counts as a clip of its own, and windows of one clip may be trained and tested"
+        f"{len(windows)} stimuli are called as windows of clips are ({windows[0]!r}), but no coordinate 'clip' says "
+        f"of which clip: each counts as a clip of its own, and windows of one clip may be trained and tested"
     ]
 
 

@@ -207,7 +207,8 @@ def _refuse_twice(spaces: Sequence[FeatureSpace]) -> None:
     for first, second in combinations(spaces, 2):
         if np.array_equal(first.responses.values, second.responses.values):
             raise MeasureError(
-                f"the spaces {first.name!r} and {second.name!r} hold the same values: neither can be unique; leave one out"
+                f"the spaces {first.name!r} and {second.name!r} hold the same values: neither can be unique; "
+                f"leave one out"
             )
 
 

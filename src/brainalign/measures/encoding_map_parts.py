@@ -334,9 +334,9 @@ def permute_clips(x: Array, y: Array, tested: ClipRows, orders: Index, members: 
         Where fewer than 10 permutations reach the correlation, p is the tail of the distribution that a correlation of
         independent values has with the mean and variance of the permutations (Winkler, A. M. et al. 2016, Faster
         permutation inference in brain imaging, NeuroImage 141, 502-516, use moments likewise): thousands of voxels
-        need smaller p than permutations can count. None is smaller than 1 by the number of orders that there are (n_clips!,
-        or the product over strata). From 1e-2 to 5e-5 these p are right on average, and each within a
-        factor of 3, beside 200,000 permutations.
+        need smaller p than permutations can count. None is smaller than 1 / n_clips! (over strata: the product), since
+        there are no more orders. From 1e-2 to 5e-5 these p are right on average, and each within a factor of 3, beside
+        200,000 permutations.
     """
     from scipy.sparse import csr_matrix
     from scipy.special import gammaln

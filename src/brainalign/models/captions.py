@@ -136,8 +136,9 @@ class CaptionModel:
                 f"{name_some(lacking)}{hint}"
             )
         if others and not self.ignore_others:
+            n_clips = "1 clip" if len(others) == 1 else f"{len(others)} clips"
             raise ModelError(
-                f"{self.name}: captions of {len(others)} clips that {known.name} does not have: {name_some(others)}; "
+                f"{self.name}: captions of {n_clips} that {known.name} does not have: {name_some(others)}; "
                 f"mend the ids, or pass over them, '...&others=ignore'"
             )
 
@@ -145,7 +146,7 @@ class CaptionModel:
 def _clips_of(stimuli: StimulusSet) -> set[str]:
     """Return the clips of a set and of those that it was made from."""
     parent = getattr(stimuli, "parent", None)
-    own = stimuli.table["clip"] if "clip" in stimuli.table else stimuli.ids
+    own = stimuli.table.get("clip", stimuli.ids)
     return {str(c) for c in own} | (set() if parent is None else _clips_of(parent))
 
 
@@ -208,8 +209,8 @@ def read_captions(path: Path) -> dict[str, list[str]]:
     """
     if not path.is_file():
         raise ModelError(
-            f"no table of captions {path.name!r}: there is no {path.absolute()}; of a recipe it is looked for beside the "
-            f"recipe, else where brainalign was started"
+            f"no table of captions {path.name!r}: there is no {path.absolute()}; of a recipe it is looked for beside "
+            f"the recipe, else where brainalign was started"
         )
     try:
         table = read_text_table(path)

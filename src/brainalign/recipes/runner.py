@@ -211,11 +211,12 @@ def _leave_out(
 ) -> tuple[StimulusSet, tuple[BrainData, ...]]:
     """Take the sounds to which all brain data have responses, and let the brain data say what that leaves out."""
     known = [set(brain.responses["stimulus"].values.astype(str).tolist()) for brain in brains]
+    hint = _windows_hint(brains[0], stimuli)
     kept = [i for i in stimuli.ids if all(i in k for k in known)]
     if not kept:
         raise StimulusError(
             f"the brain data have a response to none of the {len(stimuli)} sounds of {stimuli.name} "
-            f"({name_some(stimuli.ids, 2)}); they have {name_some(sorted(known[0]), 2)}{_windows_hint(brains[0], stimuli)}"
+            f"({name_some(stimuli.ids, 2)}); they have {name_some(sorted(known[0]), 2)}{hint}"
         )
     brains = tuple(
         replace(
@@ -289,9 +290,7 @@ def _windows_hint(brain: BrainData, stimuli: StimulusSet) -> str:
             f"window_s = {float(coords['window_s'].values[0]):g}{step} }}]"
         )
     if "window" in stimuli.table and "window" not in coords:
-        return (
-            "; the sounds are windows of clips, the brain data are not: give [brain] a window_s, or leave windows away"
-        )
+        return "; the sounds are windows of clips, the brain data are not: give [brain] a window_s"
     return ""
 
 

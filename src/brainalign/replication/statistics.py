@@ -49,7 +49,7 @@ def _correlation(check: CorrelationCheck) -> tuple[str, Verdict, str]:
     p = correlation_p(float(check.r), check.n)
     how = f"from r and n = {check.n}, two-sided"
     if equal and not as_printed(p, check.p):
-        how += "; the p of the printed r is another, that of some r that rounds to it is the printed one"
+        how += "; the printed r itself gives another p, some r that rounds to it gives the printed one"
     return (
         f"p = {p:.4g} ({ends[0]:.4g} to {ends[1]:.4g} by the rounding of r)",
         "reproduced" if equal else "differs",

@@ -53,7 +53,9 @@ def plot_decoding(ax: Axes, table: pd.DataFrame, styles: Styles | None = None) -
     else:
         by_series = {key: styles[key[1]] for key in named}
     whole, parts = rows[rows["category"] == ""], rows[rows["category"] != ""]
+    brains = list(dict.fromkeys(whole["brain"]))
     places = list(dict.fromkeys(zip(whole["brain"], whole["model"], whole["layer"], strict=True)))
+    places.sort(key=lambda place: brains.index(place[0]))
     for i, (brain, model, layer) in enumerate(places):
         own = whole[(whole["brain"] == brain) & (whole["model"] == model) & (whole["layer"] == layer)]
         style = by_series[brain, model]
@@ -65,8 +67,16 @@ def plot_decoding(ax: Axes, table: pd.DataFrame, styles: Styles | None = None) -
         _points(ax, np.full(len(mean), i - 0.1), mean, style.colour, 1.5, marker=style.marker, ms=6, label=label)
         if "null_p95" in mean and mean["null_p95"].notna().all():
             ax.hlines(mean["null_p95"], i - 0.28, i + 0.08, color=MUTED, lw=1.4)
-    ax.set_xticks(range(len(places)), [plain(layer, 18) for *_, layer in places], rotation=30, ha="right")
+    ax.set_xticks(range(len(places)), [_tick(place, places) for place in places], rotation=30, ha="right")
     ax.set_xlim(-0.6, len(places) - 0.4)
+    for brain in brains if len(brains) > 1 else []:
+        own_places = [i for i, place in enumerate(places) if place[0] == brain]
+        middle = (own_places[0] + own_places[-1]) / 2
+        ax.text(
+            middle, 1.01, plain(brain, 24), transform=ax.get_xaxis_transform(), ha="center", va="bottom", size="small"
+        )
+        if own_places[0]:
+            ax.axvline(own_places[0] - 0.5, color=MUTED, lw=0.7)
     _finish(ax, whole)
     ax.set_ylabel("clip identified, share of pairs")
     last = ax if parts.empty else _plot_categories(ax, table, parts, by_series)
@@ -74,14 +84,22 @@ def plot_decoding(ax: Axes, table: pd.DataFrame, styles: Styles | None = None) -
     return ax
 
 
+def _tick(place: tuple[str, str, str], places: Sequence[tuple[str, str, str]]) -> str:
+    """Name the layer, or the model where that is its only layer and there are other models."""
+    _, model, layer = place
+    alone = len({p[2] for p in places if p[1] == model}) == 1 and len({p[1] for p in places}) > 1
+    return plain(model if alone and model else layer, 18)
+
+
 def _plot_categories(
     ax: Axes, table: pd.DataFrame, parts: pd.DataFrame, by_series: Mapping[tuple[str, str], ModelStyle]
 ) -> Axes:
-    """Draw each category in the right half of the axes, for the layer that :func:`decoded_layers` tells."""
+    """Draw each category in the right half of the axes, for the model and layer that training clips chose."""
     grid = ax.get_subplotspec().subgridspec(1, 2, width_ratios=(1, 1.4))  # type: ignore[union-attr]
     ax.set_subplotspec(grid[0])
     beside = ax.figure.add_subplot(grid[1], sharey=ax)
-    layers = decoded_layers(table)
+    leader = leading_model(table)
+    layers = {key: layer for key, layer in decoded_layers(table).items() if key[1] == leader}
     names = category_order(parts["category"])
     for i, (key, layer) in enumerate(layers.items()):
         own = parts[(parts["brain"] == key[0]) & (parts["model"] == key[1]) & (parts["layer"] == layer)]
@@ -139,9 +157,29 @@ def decoded_layers(table: pd.DataFrame) -> dict[tuple[str, str], str]:
     dict of (brain, model) to layer
         In the order of the table.
     """
-    keep = (table["statistic"] == ACCURACY) & (table["evaluated"] == LEFT_OUT) & (table["target"] == ALL_SUBJECTS)
-    best = table[keep].sort_values("value", ascending=False, kind="stable").drop_duplicates(_SERIES).sort_index()
+    best = _best_left_out(table).drop_duplicates(_SERIES).sort_index()
     return {(str(r["brain"]), str(r["model"])): str(r["layer"]) for r in records(best)}
+
+
+def leading_model(table: pd.DataFrame) -> str:
+    """Return the model that is best on left-out training clips, by any brain and layer.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of ``decoding``.
+
+    Returns
+    -------
+    str
+        Its name.
+    """
+    return str(_best_left_out(table)["model"].iloc[0])
+
+
+def _best_left_out(table: pd.DataFrame) -> pd.DataFrame:
+    keep = (table["statistic"] == ACCURACY) & (table["evaluated"] == LEFT_OUT) & (table["target"] == ALL_SUBJECTS)
+    return table[keep].sort_values("value", ascending=False, kind="stable")
 
 
 def decoding_caption(table: pd.DataFrame) -> str:
@@ -167,7 +205,8 @@ def decoding_caption(table: pd.DataFrame) -> str:
     if "null_p95" in means and means["null_p95"].notna().any():
         text += "; short lines: the 95th percentile of the null"
     if (rows["category"] != "").any():
-        text += ". At the right the clips of each category, for the layer that is best on left-out training clips"
+        text += ". At the right the clips of each category, for the model and layer that are best on left-out "
+        text += "training clips"
     places = records(means)
     listed = "; ".join(f"{_place(r, means)} {_percent(r)}" for r in places[:MAX_REGIONS])
     more = f"; the table has {len(places) - MAX_REGIONS} more" if len(places) > MAX_REGIONS else ""
@@ -192,17 +231,23 @@ def decoding_answer(table: pd.DataFrame, results: Sequence[Result]) -> str:
     rows = _of_test(table)
     means = rows[(rows["category"] == "") & (rows["target"] == ALL_SUBJECTS)]
     layers = decoded_layers(table)
-    own, *others = [r for r in records(means) if layers.get((r["brain"], r["model"])) == r["layer"]]
+    first = _best_left_out(table).iloc[0]
+    quoted = [r for r in records(means) if layers.get((r["brain"], r["model"])) == r["layer"]]
+    own = next(r for r in quoted if (r["brain"], r["model"]) == (first["brain"], first["model"]))
+    # All brains of this model are named: a control says what the number is worth.
+    same = [r for r in quoted if r is not own and r["model"] == own["model"]]
+    others = [r for r in quoted if r["model"] != own["model"]]
     of_several = means[(means["brain"] == own["brain"]) & (means["model"] == own["model"])]["layer"].nunique() > 1
     text = f"From {own['brain'] or 'the brain'}, the clip heard was told from another of {own['n_candidates']:.0f} in "
     whose = own["model"] or "the model"
-    where = whose if own["layer"] == whose else f"{own['layer']} of {whose}"
-    text += f"{_percent(own)} of pairs by its predicted embedding in {where}"
-    text += " (the best layer on left-out training clips)" if of_several else ""
+    text += f"{_percent(own)} of pairs by its predicted embedding, that of {whose}"
+    text += f" in {own['layer']}" if of_several else ""
+    if of_several or others:
+        text += f" (the best {'model' if others else 'layer'} on left-out training clips)"
     text += f", mean over {own['n']} {own['n_of'] if own['n'] != 1 else 'subject'}; chance {100 * own['chance']:.0f}%."
-    listed = "; ".join(f"{_place(r, means)} {_percent(r)}" for r in others[:MAX_LISTED])
+    listed = "; ".join(f"{_place(r, means)} {_percent(r)}" for r in [*same, *others[:MAX_LISTED]])
     more = f"; and {len(others) - MAX_LISTED} more" if len(others) > MAX_LISTED else ""
-    return f"{text} Beside it: {listed}{more}." if others else text
+    return f"{text} Beside it: {listed}{more}." if listed else text
 
 
 def reliability_caption(table: pd.DataFrame) -> str:
@@ -269,8 +314,10 @@ def _names(rows: pd.DataFrame) -> dict[tuple[str, str], str]:
 
 
 def _place(row: Row, among: pd.DataFrame) -> str:
-    """Name a row by those of brain, model and layer that differ among the rows."""
-    differ = [c for c in (*_SERIES, "layer") if among[c].nunique() > 1] or ["layer"]
+    """Name a row by brain and model, if these differ among the rows, and by the layer if the model has several."""
+    differ = [c for c in _SERIES if among[c].nunique() > 1]
+    layers_of_model = among.loc[among["model"] == row["model"], "layer"].nunique()
+    differ = [*differ, "layer"] if layers_of_model > 1 or not differ else differ
     return " ".join(str(row[c]) for c in differ if row[c])
 
 

@@ -111,15 +111,19 @@ def encoding_map_answer(table: pd.DataFrame, results: Sequence[Result]) -> str:
         if _ours(r, results)
     }
     said = []
-    for row in records(whole[whole["statistic"] == "r_mean"]):
+    for row in records(_spaces(whole[whole["statistic"] == "r_mean"])):
         share = shares.get((row["model"], row["layer"]))
-        of = f"{100 * share['value']:.0f}% of the voxels with " if share is not None and present(share["value"]) else ""
+        of = (
+            f"; {100 * share['value']:.0f}% of them significant"
+            if share is not None and present(share["value"])
+            else ""
+        )
         p = f", p = {number(row['p'], 2)}" if present(row["p"]) else ""
-        said.append(f"{row['model']} predicts {of}mean r = {score(row)}{p}")
+        said.append(f"by {row['space']} mean r over all voxels = {score(row)}{p}{of}")
     if not said:
         return ""
     q = number(results[0].settings.get("q", np.nan), 2) if results else "–"
-    return f"Of all voxels (significant: false discovery rate {q}), {join(said)}."
+    return f"On test clips, {join(said)} (false discovery rate {q})."
 
 
 def _ours(row: Row, results: Sequence[Result]) -> bool:

@@ -244,7 +244,7 @@ def _which(played: Sequence[str], clips: dict[str, str], subjects: bool) -> str:
     which = "one clip of each category" if one_each else f"{len(played)} clips"
     further = len(clips) - len(played)
     rest = f" {further} further clips are named below the table." if further else ""
-    who = " Of each brain they are of its first subject, whom the header names." if subjects else ""
+    who = " Of each brain the first subject is heard, whom the header names." if subjects else ""
     return f"Examples: {which}; those that come first, not those that were reconstructed best.{rest}{who}"
 
 

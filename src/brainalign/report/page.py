@@ -184,7 +184,7 @@ def _table(measure: str, results: Sequence[Result]) -> dict[str, Any]:
     table = table.drop(columns="measure").rename(columns=str)
     # What tells rows apart comes before the numbers. Notes are wide, and most rows have none.
     about = [c for c in COLUMNS[: COLUMNS.index("value")] if c in table]
-    about += [c for c in table if c not in COLUMNS and pd.api.types.infer_dtype(table[c], skipna=True) == "string"]
+    about += [str(c) for c in table if c not in COLUMNS and pd.api.types.infer_dtype(table[c]) == "string"]
     table = table[[*about, *(c for c in table if c not in about and c != "note"), "note"]]
     shown = _first_rows(table)
     text = table.map(lambda v: str(v) if words.present(v) else "")
