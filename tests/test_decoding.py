@@ -338,7 +338,7 @@ class TestForms:
         result = decoding(bare, voxels, n_regions=1, **QUICK)
         assert any("90 stimuli are called as windows of clips are" in w for w in result.warnings)
         whole = decoding(
-            bare[::1].sel(stimulus=[n for n in names if n.endswith("@00")]),
+            bare.sel(stimulus=[n for n in names if n.endswith("@00")]),
             voxels.sel(stimulus=[n for n in names if n.endswith("@00")]),
             n_regions=1,
             **QUICK,

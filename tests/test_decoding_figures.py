@@ -137,7 +137,8 @@ def test_the_answer_quotes_the_rows(both):
     ends = f"{100 * own['ci_low']:.1f} to {100 * own['ci_high']:.1f}%; p = 0.01"
     assert sentence == (
         f"From listeners, the clip heard was told from another of 18 in {100 * own['value']:.1f}% ({ends}) of pairs by "
-        "its predicted embedding, that of net in late (the best layer on left-out training clips), mean over 3 subjects; "
+        "its predicted embedding, that of net in late (the best layer on left-out training clips), mean over "
+        "3 subjects; "
         "chance 50%."
     )
     assert own["value"] > 0.9

@@ -246,7 +246,7 @@ TINY: dict[str, tuple[str, dict[str, Any], int]] = {
         "hidden_size": 16, "projection_dim": 12}, "text_config": {"hidden_size": 16, "num_hidden_layers": 1,
         "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 40, "projection_dim": 12}}, 12),
     "hf:facebook/w2v-bert-2.0": ("wav2vec2-bert", {
-        "hidden_size": 16, "num_hidden_layers": 8, "num_attention_heads": 2, "intermediate_size": 32,
+        "hidden_size": 16, "num_hidden_layers": 18, "num_attention_heads": 2, "intermediate_size": 32,
         "feature_projection_input_dim": 160}, 16),
     "hf:facebook/encodec_24khz": ("encodec", {
         "num_filters": 4, "hidden_size": 8, "codebook_size": 16, "codebook_dim": 8, "upsampling_ratios": [4, 4, 2],
@@ -312,7 +312,7 @@ class TestPage:
         for line in lines:
             assert select_layers(model, line["layers"]) == line["layers"]
             responses = extract(model, sounds, layers=line["layers"], pooling=line.get("pooling", "mean"))
-            assert responses.shape == (2, width)
+            assert responses.shape == (2, width * len(line["layers"]))
 
     def test_published_widths(self) -> None:
         """Of the standard configurations, which are those of the networks that are named."""

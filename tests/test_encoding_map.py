@@ -375,7 +375,7 @@ class TestBadInput:
             encoding_map(*data, spaces=["audio"], unique=True)
 
     def test_a_rate_beyond_one_and_a_space_twice(self, data: Any) -> None:
-        with pytest.raises(MeasureError, match="q is 2.0, expected a false discovery rate between 0 and 1"):
+        with pytest.raises(MeasureError, match=r"q is 2\.0, expected a false discovery rate between 0 and 1"):
             encoding_map(*data, q=2.0)
         models, brain = data
         with pytest.raises(MeasureError, match="'audio' and 'copy' hold the same values"):

@@ -45,7 +45,7 @@ def test_the_answer_says_shares_by_the_null_that_was_asked_for(result: Result) -
     rows = rows[(rows["target"] == "all units") & (rows["null"] == "permutation") & (rows["model"] == "sound")]
     whole = result.table[(result.table["statistic"] == "r_mean") & (result.table["subject"] == "all subjects")]
     r = whole[(whole["target"] == "all units") & (whole["model"] == "sound")]["value"].item()
-    assert f"by sound mean r over all voxels = {r:.2f}" in text
-    assert f"{100 * rows['value'].item():.0f}% of them significant, and" in text
+    assert f"by sound, mean r over all voxels = {r:.2f}" in text
+    assert f"{100 * rows['value'].item():.0f}% of them significant; by noise" in text
     assert "false discovery rate 0.05" in text
     assert "bootstrap over subjects and test clips" in caption(result)

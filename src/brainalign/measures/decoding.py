@@ -138,7 +138,7 @@ def decoding(
         clips, mean over dimensions that differ between test clips; a constant prediction counts as 0), ``cosine``, and
         ``top_K_of_N``. The interval is from the bootstrap over subjects and test clips, fits held fixed; p from
         predictions that are given to other test clips. The column ``evaluated`` says which clips were scored: ``test``,
-        ``training, left out`` (by the inner folds that also chose: about 0.52 of noise, and no ``correlation``, which
+        ``training, left out`` (by the inner folds that also chose: 0.50 to 0.52 of noise, and no ``correlation``, which
         would be far too high), or ``training, fitted`` (which says nothing about other clips). Rows with a ``category``
         are of its test clips, ranked among all; fewer than 5 clips have no interval. Arrays: ``predictions``
         (subject, stimulus, unit), ``identification`` (layer, subject, clip), ``region_correlation`` and

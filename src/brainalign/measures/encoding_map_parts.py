@@ -361,7 +361,7 @@ def permute_clips(x: Array, y: Array, tested: ClipRows, orders: Index, members: 
         freedom = 1 / np.where(spread > 0, spread, 1) - 1
         counted = (reached + 1) / (n_orders + 1)
         tail = _t_tail(r - null.mean(axis=0), np.where(freedom >= 1, freedom, 1))
-        p[own] = np.where((reached < COUNTED) & (freedom >= 1), np.maximum(tail, least), counted)
+        p[own] = np.maximum(np.where((reached < COUNTED) & (freedom >= 1), tail, counted), least)
     return PermutedClips(p, sums)
 
 

@@ -194,7 +194,7 @@ def _reconstruct(
         )
 
 
-def _checked_captions(model: AudioModel, stimuli: StimulusSet, whole: StimulusSet, in_brain: bool) -> AudioModel:
+def _checked_captions(model: Any, stimuli: StimulusSet, whole: StimulusSet, in_brain: bool) -> Any:
     """Compare captions with the clips of the set before its sounds are cut, so that what is cut is no unknown clip."""
     from brainalign.models.captions import CaptionModel
 

@@ -35,7 +35,8 @@ class Example:
     subject : str
         Whose responses it was decoded from; ``""`` for an original, an oracle, and responses pooled over subjects.
     similarity : float or None
-        Cosine similarity of a track to the embedding by which it was found: the one decoded from the brain data, or
+        Cosine (after the mean of the library was taken away, where that is asked for) of a track with the embedding by
+        which it was found: the one decoded from the brain data, or
         for an oracle that of the clip; None where there is none to give.
 
     Raises

@@ -13,7 +13,7 @@ from brainalign.measures.result import Result
 from brainalign.measures.voxel_fits import ALL_UNITS
 from brainalign.report._draw import plain
 from brainalign.report.colours import MUTED, model_styles
-from brainalign.report.words import Row, join, number, present, records, score
+from brainalign.report.words import Row, number, present, records, score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,11 +119,11 @@ def encoding_map_answer(table: pd.DataFrame, results: Sequence[Result]) -> str:
             else ""
         )
         p = f", p = {number(row['p'], 2)}" if present(row["p"]) else ""
-        said.append(f"by {row['space']} mean r over all voxels = {score(row)}{p}{of}")
+        said.append(f"by {row['space']}, mean r over all voxels = {score(row)}{p}{of}")
     if not said:
         return ""
     q = number(results[0].settings.get("q", np.nan), 2) if results else "–"
-    return f"On test clips, {join(said)} (false discovery rate {q})."
+    return f"On test clips: {'; '.join(said)} (false discovery rate {q})."
 
 
 def _ours(row: Row, results: Sequence[Result]) -> bool:
