@@ -184,7 +184,7 @@ class TestNoLeak:
         split = model["split"].values.copy()
         split[np.flatnonzero(split == "test")[0]] = "train"
         with pytest.raises(
-            MeasureError, match=r"windows of the clip 'clip-0\d\d' are both trained and tested; 1 clips"
+            MeasureError, match=r"windows of the clip 'clip-0\d\d' are both trained and tested; 'split' must"
         ):
             decoding(model.assign_coords(split=("stimulus", split)), brain, **QUICK)
 

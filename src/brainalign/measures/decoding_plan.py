@@ -88,9 +88,10 @@ def make_plan(sides: Sequence[Responses], split: str, n_splits: int, clip: str, 
             )
         parts = [(np.flatnonzero(role == "train"), np.flatnonzero(role == "test"))]
         if torn := set(clips[parts[0][0]].tolist()) & set(clips[parts[0][1]].tolist()):
+            more = f" (and those of {len(torn) - 1} more)" if len(torn) > 1 else ""
             raise MeasureError(
-                f"windows of the clip {min(torn)!r} are both trained and tested, and so are those of {len(torn) - 1} "
-                f"other clips; {split!r} must say the same of all windows of a clip"
+                f"windows of the clip {min(torn)!r}{more} are both trained and tested; {split!r} must say the same of "
+                f"all windows of a clip"
             )
     elif unseen is not None:
         parts = [(everything, everything)]
