@@ -245,7 +245,7 @@ class TestListAndShow:
         mask = tmp_path / "mask.nii.gz"
         mask.touch()
         assert says(brain("show", tmp_path / "labX.nc")).startswith(f"no file {str(tmp_path / 'labX.nc')!r}")
-        message = "mask.nii.gz is no table of responses (.csv, .npz) and no netCDF file (.nc); responses out of images: "
+        message = "mask.nii.gz is no table of responses (.csv, .npz) and no netCDF file (.nc); responses out of "
         assert says(brain("show", mask)).startswith(message)
         assert "the option path= is needed" in says(brain("show", "table"))
         assert "no brain data set named 'nh2015'" in says(brain("show", "nh2015"))
