@@ -375,7 +375,7 @@ def _warnings(
     if n_used < voxels.sizes["unit"]:
         found.append(f"{voxels.sizes['unit'] - n_used} of {voxels.sizes['unit']} units are in no region and left out")
     at_edge = float(np.mean([f.at_edge for f in fitted]))
-    if at_edge > 0:
+    if round(at_edge, 2) > 0:  # "0%" is no caution
         found.append(
             f"in {at_edge:.0%} of the fits of chosen regions the penalty is the first or last of the grid; at the "
             f"upper end a dimension cannot be predicted from a region at all"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -103,6 +104,12 @@ def load_generator(name: str, **options: Any) -> Generator:
             raise ReconstructionError(f"the generator {base!r} has no option {option!r}; {did_you_mean(option, known)}")
     generator: Generator = loader(variant, **options)
     return generator
+
+
+def check_guidance(guidance: float) -> None:
+    """Raise a ReconstructionError unless a weight of guidance is finite and at least 1, which is none."""
+    if not (math.isfinite(guidance) and guidance >= 1):
+        raise ReconstructionError(f"guidance is {guidance:g}, expected a finite number from 1 (none) on")
 
 
 def optional(package: str) -> Any:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from brainalign.errors import ReconstructionError, name_some
 from brainalign.models.hooked import weights_digest
-from brainalign.reconstruction.generator import optional
+from brainalign.reconstruction.generator import check_guidance, optional
 
 _PARTS = ("unet", "vae", "vocoder", "scheduler")
 
@@ -66,8 +66,7 @@ class LatentDiffusion:
         most = int(self.scheduler.config.num_train_timesteps)
         if not 1 <= self.n_steps <= most:
             raise ReconstructionError(f"n_steps is {self.n_steps}, expected 1 to {most}")
-        if not (math.isfinite(self.guidance) and self.guidance >= 1):
-            raise ReconstructionError(f"guidance is {self.guidance:g}, expected a finite number from 1 (none) on")
+        check_guidance(self.guidance)
         if self.guidance > 1 and self.unconditional is None:
             raise ReconstructionError(
                 f"guidance of {self.guidance:g} needs the embedding of the empty text, and {self.name} has no text "

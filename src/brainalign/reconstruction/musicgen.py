@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from brainalign.errors import ReconstructionError
 from brainalign.models.hooked import weights_digest
-from brainalign.reconstruction.generator import optional
+from brainalign.reconstruction.generator import check_guidance, optional
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,7 @@ class MusicGen:
 
     def __post_init__(self) -> None:
         """Check what can be checked before a token is drawn."""
-        if not (math.isfinite(self.guidance) and self.guidance >= 1):
-            raise ReconstructionError(f"guidance is {self.guidance:g}, expected a finite number from 1 (none) on")
+        check_guidance(self.guidance)
 
     @property
     def width(self) -> int:
