@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint lock clean
+.PHONY: demo test lint lock dist audit sbom clean
 
 demo: $(VENV)/installed
 	$(BIN)/brainalign demo --out results/demo --overwrite
@@ -22,16 +22,34 @@ lint: $(VENV)/installed-test
 $(VENV)/installed: pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "brainalign needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --constraint requirements.lock --editable .
+	$(PIP) install --quiet --require-hashes --requirement requirements.lock
+	$(PIP) install --quiet --no-deps --editable .
 	touch $@
 
-$(VENV)/installed-test: $(VENV)/installed
-	$(PIP) install --quiet --constraint requirements.lock --editable '.[test]'
+$(VENV)/installed-test: $(VENV)/installed requirements-dev.lock
+	$(PIP) install --quiet --require-hashes --requirement requirements-dev.lock
 	touch $@
 
-# Exact versions of everything that the tests run with, in the environment at hand.
+# Exact versions and digests of what brainalign needs, and of what the tests, the documentation and a release need too; for
+# every platform. Versions that stand in the files already are kept where they still fit: delete a line to renew it.
 lock: $(VENV)/installed-test
-	(sed -n '/^#/p' requirements.lock; $(PIP) freeze --exclude-editable) > requirements.tmp && mv requirements.tmp requirements.lock
+	$(LOCK) --output-file requirements.lock
+	$(LOCK) --extra test --extra docs --extra cluster --extra release --constraint requirements.lock --output-file requirements-dev.lock
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
+
+# The archives of a release, the wheel built from the sdist.
+dist: $(VENV)/installed-test
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+
+# Known vulnerabilities of the locked versions. Asks a public database; a package that it cannot ask about is a failure.
+audit: $(VENV)/installed-test
+	$(BIN)/python .ci/audit --strict
+
+# What a release is made of (software bill of materials, CycloneDX).
+sbom: $(VENV)/installed-test
+	mkdir -p dist
+	$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible --output-format JSON --output-file dist/brainalign.cdx.json
 
 clean:
-	rm -rf $(VENV) results
+	rm -rf $(VENV) results dist
