@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brainalign.measures.layer_fits import COLUMNS, Positions
+from brainalign.measures.layer_fits import COLUMNS, VALUES, Positions
 from brainalign.measures.profile_scores import (
     auc_of_columns,
     auc_without,
@@ -288,7 +288,7 @@ def _profiles(
     without = np.empty((len(STATISTICS), n_splits, n, n_targets))
     criterion = np.empty((2, n_splits, n_orders, n_targets))
     tested = []
-    step = max(1, COLUMNS // n_targets)
+    step = max(1, min(COLUMNS // n_targets, VALUES // (n * n_targets)))
     for split, (train, test) in enumerate(design.positions):
         for kind in (0, 1):
             asked = [i for i, k in enumerate(_KIND) if k == kind]

@@ -19,6 +19,8 @@ Positions = Sequence[tuple[Sequence[int], Sequence[int]]]
 CHOSEN = "chosen"
 #: Columns of targets, permuted ones included, that are held at a time.
 COLUMNS = 16_384
+#: Numbers in them, so that many stimuli take no more memory than few: 128 MiB.
+VALUES = 2**24
 #: Columns that are scored at a time.
 SCORED = 512
 
@@ -235,7 +237,7 @@ def permuted_p(
     if len(orders) == 0:
         return {layer: np.full(n_targets, np.nan) for layer in values}
     reached = {layer: np.zeros(n_targets, dtype=int) for layer in values}
-    step = max(1, COLUMNS // n_targets)
+    step = max(1, min(COLUMNS // n_targets, VALUES // targets.size))
     for start in range(0, len(orders), step):
         block = orders[start : start + step]
         columns = _columns(targets, block)

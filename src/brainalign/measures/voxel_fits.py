@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from brainalign.measures.layer_fits import COLUMNS, VALUES
 from brainalign.measures.ridge import TIE, Decomposition, ridge_predict
 from brainalign.measures.scores import FoldRule, Statistic, aggregate_folds, median_present, score
 from brainalign.responses import Responses
@@ -23,8 +24,6 @@ Positions = Sequence[tuple[list[int], list[int]]]
 ALL_UNITS = "all units"
 #: Units whose resampled scores are held at a time.
 UNITS = 256
-#: Columns of permuted targets that are held at a time.
-COLUMNS = 16_384
 
 
 @dataclass(frozen=True)
@@ -305,7 +304,7 @@ def null_scores(bases: Sequence[Sequence[Decomposition]], setup: Setup, orders: 
         that is too unreliable in every split: its reliability is taken anew in each order.
     """
     y, scoring = setup.y, setup.scoring
-    step = max(1, COLUMNS // y.shape[1])
+    step = max(1, min(COLUMNS // y.shape[1], VALUES // y.size))
     for start in range(0, len(orders), step):
         block = orders[start : start + step]
         shape = (len(setup.positions), len(block), y.shape[1])
