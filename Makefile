@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint lock dist audit sbom clean
+.PHONY: demo test lint docs lock dist audit sbom clean
 
 demo: $(VENV)/installed
 	$(BIN)/brainalign demo --out results/demo --overwrite
@@ -18,6 +18,10 @@ lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The documentation with its gallery, from the demonstration data; a warning is an error.
+docs: $(VENV)/installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b html -W --keep-going docs docs/_build/html
 
 $(VENV)/installed: pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "brainalign needs Python 3.11 or newer: make PYTHON=python3.11 ...")'

@@ -34,6 +34,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(absent)
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how many hostile inputs each reader was given (tests/hostile, tests/fuzz)."""
+    counts: dict[str, list[float]] = {}
+    for report in (r for reports in terminalreporter.stats.values() for r in reports):
+        for key, value in getattr(report, "user_properties", ()):
+            if key == "hostile_inputs" and report.when == "call":
+                name, tried, taken, slowest = value
+                total = counts.setdefault(name, [0, 0, 0.0])
+                counts[name] = [total[0] + tried, total[1] + taken, max(total[2], slowest)]
+    if counts:
+        terminalreporter.section("hostile inputs: reader, tried, of these taken, slowest (s)")
+        for name, (tried, taken, slowest) in sorted(counts.items()):
+            terminalreporter.write_line(f"{name:24}{tried:8}{taken:8}{slowest:8.2f}")
+        terminalreporter.write_line(f"{'together':24}{sum(c[0] for c in counts.values()):8}")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Return the folder of the public data; for tests that are marked ``realdata``."""
@@ -62,3 +78,19 @@ def _no_network() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", local_only)
         yield
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Give Chromium by Playwright, in which sounds play unasked; skip where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    from browsing import CHROMIUM
+
+    if CHROMIUM is None:
+        pytest.skip("no chromium, chromium-browser or google-chrome on the path")
+    with playwright.sync_playwright() as play:
+        launched = play.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+        )
+        yield launched
+        launched.close()

@@ -58,7 +58,7 @@ class TestArrays:
             ({"stimulus": np.array(["a", "b"])}, "stimulus has 2 entries"),
             ({"unit_region": np.array(["A1"])}, "region has 1 entries"),
             ({"notes": np.array(["x"])}, "what is the array 'notes'"),
-            ({"responses": np.array([object()])}, "cannot be read as arrays"),
+            ({"responses": np.array([object()])}, "cannot be read as an npz file"),
         ],
     )
     def test_mistakes_are_named(self, tmp_path, changes, message):
@@ -68,7 +68,7 @@ class TestArrays:
 
     def test_a_file_that_is_no_archive(self, tmp_path):
         (tmp_path / "voxels.npz").write_bytes(b"PK\x03\x04 cut off")
-        with pytest.raises(BrainError, match="cannot be read as arrays"):
+        with pytest.raises(BrainError, match="cannot be read as an npz file"):
             load_brain("table", path=str(tmp_path / "voxels.npz"))
 
 

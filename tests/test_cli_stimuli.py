@@ -45,7 +45,7 @@ def test_from_a_folder_to_a_set_that_can_be_played(wavs: Path, tmp_path: Path) -
     assert "<td>ü</td>" in (tmp_path / "check.html").read_text(encoding="utf-8")
 
     options = ["--sample-rate", 8_000, "--duration-s", 0.5, "--ramp-ms", 10, "--target-rms", 0.02]
-    ready = stimuli("prepare", tmp_path / "lab", tmp_path / "ready", *options)
+    ready = stimuli("prepare", tmp_path / "lab", "--out", tmp_path / "ready", *options)
     assert ready.exit_code == 0, ready.output
     lines = ready.output.splitlines()
     assert lines[1].startswith("b b: resampled from 16000 to 8000 Hz; 0.500 s cut from the end; mean (DC) of ")
@@ -95,7 +95,9 @@ def test_manipulations_are_listed_and_written(wavs: Path, tmp_path: Path) -> Non
     assert lines["scramble"] == "window_ms (needed), fade_ms=10.0, seed=0"
     assert lines["normalise-level"] == "rms"
     stimuli("new", tmp_path / "lab", "--from", wavs)
-    done = stimuli("manipulate", tmp_path / "lab", tmp_path / "noisy", "add-noise", "snr_db=6", 'spectrum="pink"')
+    done = stimuli(
+        "manipulate", tmp_path / "lab", "add-noise", "--out", tmp_path / "noisy", "snr_db=6", 'spectrum="pink"'
+    )
     assert done.exit_code == 0, done.output
     record = json.loads((tmp_path / "noisy" / "manipulations.json").read_text(encoding="utf-8"))
     assert record["manipulations"] == [
@@ -106,10 +108,13 @@ def test_manipulations_are_listed_and_written(wavs: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["manipulate", "demo", "{tmp}/out", "add-noise", "snr_db=6", "spectrum=pink"], "text: 'spectrum=\"pink\"'"),
+        (
+            ["manipulate", "demo", "--out", "{tmp}/out", "add-noise", "snr_db=6", "spectrum=pink"],
+            "text: 'spectrum=\"pink\"'",
+        ),
         (["new", "{tmp}/lab", "--from", "{tmp}/nowhere"], "there is no folder"),
         (["check", "{tmp}/nowhere"], "no stimulus set and no folder"),
-        (["prepare", "{tmp}/wavs", "{tmp}/out"], "is no stimulus set: it has no stimulus_set.toml"),
+        (["prepare", "{tmp}/wavs", "--out", "{tmp}/out"], "is no stimulus set: it has no stimulus_set.toml"),
         (["show", "esc5"], "no stimulus set and no folder 'esc5'"),
     ],
 )

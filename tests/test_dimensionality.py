@@ -6,7 +6,7 @@ from scipy.stats import ortho_group
 
 from brainalign.errors import MeasureError, ResponseError
 from brainalign.measures.dimensionality import dimensionality, effective_dimensionality
-from brainalign.recipes.schema import check_options
+from brainalign.recipes.options import check_options
 from brainalign.responses import make_responses
 
 

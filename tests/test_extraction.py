@@ -289,7 +289,7 @@ class TestWaiting:
         assert responses.identical(extract(model, sounds))
 
     def test_long_sounds_wait_no_longer_than_memory_allows(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("brainalign.models.extraction.WAITING_SAMPLES", 1_000)
+        monkeypatch.setattr("brainalign.models._shards.WAITING_SAMPLES", 1_000)
         seen: list[tuple[int, ...]] = []
 
         def answer(waveforms: Tensor) -> dict[str, Tensor]:

@@ -200,8 +200,8 @@ class TestWriteThenRename:
         path = tmp_path / "new" / "x.txt"
         for content in ("one", "two"):
             with write_then_rename(path) as temporary:
-                assert temporary.parent == path.parent
-                assert temporary.suffix == ".txt"
+                assert temporary.parent.parent == path.parent
+                assert temporary.name == "x.txt"
                 temporary.write_text(content)
             assert found(tmp_path) == {"new/x.txt": content.encode()}
 

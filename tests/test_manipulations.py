@@ -474,7 +474,7 @@ class TestPage:
         recipes = [tomllib.loads(block)["stimuli"] for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL)]
         steps = [dict(step) for recipe in recipes for step in recipe["manipulate"]]
         for line in re.findall(r"^brainalign stimuli manipulate demo .*$", text, re.MULTILINE):
-            name, *parameters = shlex.split(line)[5:]
+            name, *parameters = shlex.split(line.partition(" --out ")[0])[4:]
             steps.append({"name": name} | tomllib.loads("\n".join(parameters)))
         assert len(steps) == 6
         for step in steps:

@@ -18,8 +18,9 @@ from brainalign.measures import MEASURES
 from brainalign.measures.result import COLUMNS, Result, result_table
 from brainalign.models import extract, load_model
 from brainalign.recipes import read_recipe, shipped_recipes
+from brainalign.recipes.options import check_options
 from brainalign.recipes.runner import compute_recipe
-from brainalign.recipes.schema import check_options, find_recipe
+from brainalign.recipes.shipped import find_recipe
 from brainalign.report.figures import plot_result
 from brainalign.report.folder import run_recipe
 from brainalign.report.headline import headline
@@ -99,7 +100,8 @@ def test_results_table(finished):
 
 def test_files_of_a_run(finished):
     names = {p.name for p in finished.iterdir()}
-    assert names == {"results.csv", "report.html", "figures", "arrays", "provenance.json"}
+    written = {"results.csv", "report.html", "figures", "arrays", "provenance.json", "methods.md", "references.bib"}
+    assert names == written | {"costs.csv"}
     assert {p.suffix for p in (finished / "figures").iterdir()} == {".svg", ".pdf", ".csv"}
     assert not list(finished.parent.glob(".out*"))
 
@@ -380,14 +382,14 @@ def test_an_answer_of_a_labelled_measure_names_the_label(tmp_path):
 def test_what_appears_during_a_run_stays(tmp_path, monkeypatch):
     from brainalign.recipes import runner
 
-    measured = runner._measure_all
+    measured = runner.measure_all
 
     def meanwhile(*args):
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "thesis.txt").write_text("...")
         return measured(*args)
 
-    monkeypatch.setattr(runner, "_measure_all", meanwhile)
+    monkeypatch.setattr(runner, "measure_all", meanwhile)
     with pytest.raises(ResultsError, match=r"the results are in .*out-2"):
         run_recipe(write(tmp_path), tmp_path / "out")
     assert (tmp_path / "out" / "thesis.txt").is_file()
@@ -503,7 +505,9 @@ def test_sounds_may_be_manipulated_in_turn(tmp_path):
     assert any("are responses to the originals" in w for w in run.results[0].warnings)
     with pytest.raises(RecipeError, match=r"manipulate\[0\]: expected a table, such as .*found 'quilt'"):
         read_recipe(write(tmp_path, text.replace('[{name = "time-reverse"}, {', '["quilt", {') + rsa))
-    with pytest.raises(BrainalignError, match="has no parameter 'segment'; did you mean 'segment_ms'"):
+    with pytest.raises(
+        BrainalignError, match=r"manipulate\[1\] \(quilt\): unknown key 'segment'; did you mean 'segment_ms'"
+    ):
         compute_recipe(write(tmp_path, text + rsa, ("segment_ms", "segment")))
 
 

@@ -11,7 +11,7 @@ from brainalign.measures import MEASURES
 from brainalign.measures.selective import selective_ratio
 from brainalign.models import extract, load_model
 from brainalign.recipes import read_recipe
-from brainalign.recipes.schema import find_recipe
+from brainalign.recipes.shipped import find_recipe
 from brainalign.report.folder import run_recipe
 from brainalign.stimuli import load_stimuli
 from brainalign.stimuli.synthesis import write_demo

@@ -10,7 +10,7 @@ from brainalign.measures.alignment_inference import estimate, make_comparison
 from brainalign.measures.jackknife import jackknife_interval, lone_stimulus
 from brainalign.measures.resampling import draw_orders
 from brainalign.measures.similarity import layer_map, similarity
-from brainalign.recipes.schema import check_options
+from brainalign.recipes.options import check_options
 from brainalign.responses import make_responses
 
 FUNCTIONS = {

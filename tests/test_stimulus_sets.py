@@ -171,7 +171,7 @@ class TestBadManifests:
     def test_text_that_is_not_utf8(self, tmp_path: Path) -> None:
         folder = write_set(tmp_path / "lab", THREE)
         (folder / "stimulus_set.toml").write_bytes(MANIFEST.replace("lab", "löb").encode("latin-1"))
-        with pytest.raises(StimulusError, match="is not valid TOML"):
+        with pytest.raises(StimulusError, match="cannot be read as valid TOML"):
             read_stimulus_set(folder)
 
     def test_no_manifest(self, tmp_path: Path) -> None:

@@ -269,7 +269,7 @@ class TestB2021:
     def test_a_damaged_sound_list(self, tmp_path: Path) -> None:
         write_b2021(tmp_path)
         (tmp_path / "neural" / "B2021" / "stim_info_v4.mat").write_bytes(b"no MATLAB")
-        with pytest.raises(BrainError, match=r"stim_info_v4\.mat gives no stim_info\.stim_names"):
+        with pytest.raises(BrainError, match=r"stim_info_v4\.mat cannot be read as a MATLAB file"):
             load_b2021_voxels(tmp_path, published=False)
 
 

@@ -7,18 +7,38 @@
 >>> brain = ba.load_brain("demo-components")
 >>> ba.component_encoding(responses, brain).table  # doctest: +SKIP
 
+What there is, by topic; all else is in the rooms (:mod:`brainalign.stimuli`, :mod:`brainalign.models`,
+:mod:`brainalign.brain`, :mod:`brainalign.measures`, :mod:`brainalign.stats`, :mod:`brainalign.recipes`):
+
+* sounds: `load_stimuli`, `StimulusSet`
+* models: `load_model`, `extract`, `HookedModel`
+* brain data: `load_brain`, `save_brain`, `BrainData`, `select_reliable`, `simulate_cortex`, `load_nh2015_maps`
+* components of voxels: `VoxelDecomposition`, `cross_validate_n_components`, `infer_profiles`, `infer_weights`,
+  `match_components`
+* responses of either: `make_responses`, `load_responses`, `save_responses`
+* predicting the brain: `component_encoding`, `component_match`, `voxel_encoding`, `encoding_map`, `depth_profile`,
+  `variance_partition`
+* decoding from the brain: `decoding`, `tag_agreement`
+* comparing representations: `rsa`, `similarity`, `layer_map`, `compare_models`, `dimensionality`
+* selectivity: `response_ratio`, `selective_ratio`, `selective_profile`, `unit_table`, `segregation`, `readout`,
+  `ablation`, `level_sweep`, `quilt_sweep`, `quilt_conditions`
+* how good the data are: `reliability`, `witness_agreement`
+* a whole analysis: `run_recipe`, `load_run`, `SavedRun`; many models ranked: `leaderboard`, `Leaderboard`
+* what measures give: `Result`; what bad input raises: `BrainalignError`
+
 Importing this package is light: torch, nilearn and the like are imported where they are used.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from brainalign.errors import BrainalignError
 
 if TYPE_CHECKING:
+    __version__: str
+
     from brainalign.brain import (
         BrainData,
         VoxelDecomposition,
@@ -40,6 +60,7 @@ if TYPE_CHECKING:
     from brainalign.measures.dimensionality import dimensionality
     from brainalign.measures.encoding import component_encoding
     from brainalign.measures.encoding_map import encoding_map
+    from brainalign.measures.leaderboard import Leaderboard, leaderboard
     from brainalign.measures.level_sweep import level_sweep
     from brainalign.measures.quilt_conditions import quilt_conditions
     from brainalign.measures.quilt_sweep import quilt_sweep
@@ -58,10 +79,9 @@ if TYPE_CHECKING:
     from brainalign.measures.witnesses import witness_agreement
     from brainalign.models import HookedModel, extract, load_model
     from brainalign.report.folder import run_recipe
+    from brainalign.report.saved import SavedRun, load_run
     from brainalign.responses import load_responses, make_responses, save_responses
     from brainalign.stimuli import StimulusSet, load_stimuli
-
-__version__ = version("brainalign")
 
 _WHERE = {
     "BrainData": "brain",
@@ -83,6 +103,8 @@ _WHERE = {
     "dimensionality": "measures.dimensionality",
     "component_encoding": "measures.encoding",
     "encoding_map": "measures.encoding_map",
+    "Leaderboard": "measures.leaderboard",
+    "leaderboard": "measures.leaderboard",
     "level_sweep": "measures.level_sweep",
     "quilt_conditions": "measures.quilt_conditions",
     "quilt_sweep": "measures.quilt_sweep",
@@ -105,6 +127,8 @@ _WHERE = {
     "extract": "models",
     "load_model": "models",
     "run_recipe": "report.folder",
+    "SavedRun": "report.saved",
+    "load_run": "report.saved",
     "load_responses": "responses",
     "make_responses": "responses",
     "save_responses": "responses",
@@ -116,7 +140,9 @@ __all__ = [
     "BrainData",
     "BrainalignError",
     "HookedModel",
+    "Leaderboard",
     "Result",
+    "SavedRun",
     "StimulusSet",
     "VoxelDecomposition",
     "__version__",
@@ -133,11 +159,13 @@ __all__ = [
     "infer_profiles",
     "infer_weights",
     "layer_map",
+    "leaderboard",
     "level_sweep",
     "load_brain",
     "load_model",
     "load_nh2015_maps",
     "load_responses",
+    "load_run",
     "load_stimuli",
     "make_responses",
     "match_components",
@@ -165,6 +193,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("brainalign")
     if name not in _WHERE:
         raise AttributeError(f"module 'brainalign' has no attribute {name!r}")
     return getattr(import_module(f"brainalign.{_WHERE[name]}"), name)

@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import os
+import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from brainalign.errors import BrainalignError, WriteError
+
+_ROOM, _PLACE = "make room", "choose another place or see to its permissions"
+#: What a file system answers that has no room or lets nobody write, and what to do then.
+_REMEDIES = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: "see to the limit of file sizes (ulimit -f)",
+    errno.EROFS: _PLACE,
+    errno.EACCES: _PLACE,
+    errno.EPERM: _PLACE,
+    errno.EIO: "see to the disk",
+}
+_LOCK = ".brainalign-lock"
+#: What a file system answers that knows no locks.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 @contextmanager
@@ -24,21 +48,281 @@ def write_then_rename(path: Path) -> Iterator[Path]:
     Yields
     ------
     Path
-        Where to write.
+        Where to write; there is no file yet.
+
+    Raises
+    ------
+    WriteError
+        If the disk is full or refuses the file; other errors pass as they are.
+    """
+    try:
+        with scratch_folder(path) as folder:
+            temporary = folder / path.name
+            try:
+                yield temporary
+            except Exception as why:
+                _check_room(temporary, why)
+                raise
+            temporary.replace(path)
+    except OSError as why:
+        if isinstance(why, BrainalignError) or why.errno not in _REMEDIES or not _is_about(why, path):
+            raise
+        refused = WriteError(
+            f"{path} cannot be written: {os.strerror(why.errno)}; what was there before is as it was; "
+            f"{_REMEDIES[why.errno]} and start the same command again"
+        )
+        refused.errno = why.errno
+        raise refused from why
+
+
+def _check_room(path: Path, why: Exception) -> None:
+    """Raise what the operating system says, if that is why a library could not write: each words it in its own way."""
+    if isinstance(why, BrainalignError) or (isinstance(why, OSError) and why.errno is not None):
+        return
+    try:
+        with path.open("ab") as stream:
+            stream.write(bytes(2**20))
+    except OSError as full:
+        if full.errno in _REMEDIES:
+            raise full from why
+
+
+def _is_about(why: OSError, path: Path) -> bool:
+    """Whether an error is about a file that is being written, rather than one that is read meanwhile."""
+    if why.filename is None:
+        return True
+    named = Path(os.fsdecode(why.filename)).absolute()
+    parent = path.parent.absolute()
+    return named.is_relative_to(parent) or parent.is_relative_to(named)
+
+
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside `path` for this process alone; it is removed when the block ends.
+
+    It is called ``.NAME.writing`` and holds a locked file; the lock ends with the process. What a killed process left
+    there is therefore known as such, and removed when the same file or folder is written again. While another process
+    writes the same, the folder is ``.NAME.writing-2``, and so on.
+
+    Parameters
+    ----------
+    path : Path
+        What will be written; its folder is made.
+
+    Yields
+    ------
+    Path
+        The folder; on the same file system as `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    folder, lock = _claim_folder(path)
     try:
-        yield temporary
-        # mkstemp makes files private; results are meant to be shared like any other file.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
+        yield folder
     finally:
-        temporary.unlink(missing_ok=True)
+        _give_back(folder, lock)
+
+
+def _claim_folder(path: Path) -> tuple[Path, int | None]:
+    """Take the first scratch folder that no living process has; empty those that killed ones left."""
+    stem = f".{path.name}.writing"
+    folders = (path.with_name(stem if k == 1 else f"{stem}-{k}") for k in count(1))
+    try:
+        taken = next((folder, lock) for folder in folders if (lock := _lock_folder(folder)) is not None)
+    except OSError as why:
+        if why.errno not in _NO_LOCKS:
+            raise
+        # Nobody can tell the folder of a killed process from that of a living one here: each has its own and it stays.
+        return Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{stem}-")), None
+    for folder in folders:
+        if not folder.is_dir():
+            break
+        if (lock := _lock_folder(folder)) is not None:
+            _give_back(folder, lock)
+    return taken
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the scratch folders that killed processes left in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Where files were written; scratch folders of living processes stay.
+    """
+    for scratch in folder.glob(".*.writing*"):
+        with suppress(OSError):
+            if (lock := _lock_folder(scratch)) is not None:
+                _give_back(scratch, lock)
+
+
+def _lock_folder(folder: Path) -> int | None:
+    """Lock a folder, which is made if need be, and empty it; None if another process has it."""
+    while True:
+        try:
+            folder.mkdir(exist_ok=True)
+            handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:
+            continue  # another process removed the folder just now
+        except (FileExistsError, NotADirectoryError):
+            return None
+        try:
+            _lock(handle)
+            found = (folder / _LOCK).stat()
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except FileNotFoundError:
+            os.close(handle)
+            continue
+        except OSError:
+            os.close(handle)
+            raise
+        if os.path.samestat(found, os.fstat(handle)):
+            _empty(folder)
+            return handle
+        os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    """Lock an open file until it is closed; raise BlockingIOError if another process holds it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except OSError as why:
+            raise BlockingIOError(*why.args) from why
+    else:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _give_back(folder: Path, lock: int | None) -> None:
+    """Remove a folder; the lock file goes while the lock is held, so that nobody locks a file that is about to go."""
+    _empty(folder)
+    if lock is not None:
+        with suppress(OSError):
+            (folder / _LOCK).unlink()
+        os.close(lock)
+    if sys.platform == "win32":  # which removes no open file, and thus none that another process has locked since
+        with suppress(OSError):
+            (folder / _LOCK).unlink()
+    with suppress(OSError):  # it is not empty if another process has it already
+        folder.rmdir()
+
+
+def _empty(folder: Path) -> None:
+    for part in folder.iterdir():
+        if part.is_dir() and not part.is_symlink():
+            shutil.rmtree(part, ignore_errors=True)
+        elif part.name != _LOCK:
+            with suppress(OSError):
+                part.unlink()
+
+
+class HDF5Stream(io.RawIOBase):
+    """A file for HDF5 to write to, which may meet a full disk.
+
+    The HDF5 library crashes the process when a write of its own fails. So where there is no room left, this goes on in
+    memory, and raises when it is left.
+
+    Parameters
+    ----------
+    path : Path
+        The file; made anew.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file: io.FileIO | io.BytesIO = io.FileIO(path, "w+")
+        self._failure: OSError | None = None
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a position."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._file.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        """Read from the position on."""
+        return self._file.readinto(buffer)
+
+    def write(self, content: Any) -> int:
+        """Write all of it at the position."""
+        whole = memoryview(content).cast("B")
+        start, n_written = self.tell(), 0
+        try:
+            while n_written < len(whole):
+                n_written += self._file.write(whole[n_written:])
+        except OSError as why:
+            self._go_on_in_memory(why)
+            self.seek(start)
+            self._file.write(whole)
+        return len(whole)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Change the size."""
+        size = self.tell() if size is None else size
+        try:
+            return self._file.truncate(size)
+        except OSError as why:
+            self._go_on_in_memory(why)
+            return size
+
+    def _go_on_in_memory(self, why: OSError) -> None:
+        self._failure = why
+        self._file.seek(0)
+        content = self._file.read()
+        self._file.close()
+        self._file = io.BytesIO(content)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, why: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file; raise the first failure."""
+        self.close()
+        if self._failure is not None:
+            raise self._failure
+
+
+def reserve(path: Path) -> None:
+    """Take the room of a file that was made with holes; a map of it would crash the process where the disk is full.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its content stays.
+    """
+    size = path.stat().st_size
+    with path.open("r+b") as stream:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(stream.fileno(), 0, size)
+        else:
+            stream.seek(0, os.SEEK_END)
+            for start in range(0, size, 2**24):
+                stream.seek(start)
+                block = stream.read(2**24)
+                stream.seek(start)
+                stream.write(block)
 
 
 def sha256(path: Path) -> str:

@@ -35,11 +35,31 @@ class ReconstructionError(BrainalignError):
 
 
 class RecipeError(BrainalignError):
-    """A recipe is not well formed or asks for something unknown."""
+    """A recipe is not well formed or asks for something unknown.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong.
+    place : iterable of str or int
+        Keys and indices that lead to it in the recipe; empty if it is about the whole.
+    """
+
+    def __init__(self, message: str, place: Iterable[str | int] = ()) -> None:
+        super().__init__(message)
+        self.place = tuple(place)
 
 
 class ResultsError(BrainalignError):
     """A results folder is in the way, missing or damaged."""
+
+
+class WriteError(ResultsError, OSError):
+    """A file cannot be written: the disk is full, or nobody may write there."""
+
+
+class EngineError(BrainalignError):
+    """Tasks cannot be computed where they were sent: no such cluster, or a worker that is killed again and again."""
 
 
 class DownloadError(BrainalignError):

@@ -21,7 +21,8 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from brainalign._files import write_then_rename
+from brainalign._files import HDF5Stream, write_then_rename
+from brainalign._reading import check_names, check_netcdf, reading
 from brainalign.errors import ResponseError, did_you_mean, name_some
 
 Responses: TypeAlias = xr.DataArray
@@ -95,8 +96,15 @@ def make_responses(
     if array.ndim == 3:
         coords["repetition"] = np.arange(array.shape[0])
     responses = xr.DataArray(array, dims=dims, coords=coords, attrs=dict(attrs or {}))
+    _check_names(responses)
     check_responses(responses, allow_constant=allow_constant)
     return responses
+
+
+def _check_names(responses: Responses) -> None:
+    """Raise for ids, and entries of columns about them, that would be formulas in a table of results."""
+    for name, column in responses.coords.items():
+        check_names(column.values, str(name), ResponseError)
 
 
 def _coordinates(
@@ -451,8 +459,8 @@ def save_responses(responses: Responses, path: str | Path) -> Path:
     from h5netcdf import CompatibilityError  # type: ignore[import-untyped]
 
     try:
-        with write_then_rename(path) as temporary:
-            responses.rename("responses").to_dataset().to_netcdf(temporary, engine="h5netcdf")
+        with write_then_rename(path) as temporary, HDF5Stream(temporary) as stream:
+            responses.rename("responses").to_dataset().to_netcdf(stream, engine="h5netcdf")
     except (CompatibilityError, TypeError, ValueError, NotImplementedError) as why:
         raise ResponseError(f"these responses cannot be written as netCDF: {why}") from why
     return path
@@ -479,21 +487,16 @@ def load_responses(path: str | Path) -> Responses:
     path = Path(path)
     if not path.is_file():
         raise ResponseError(f"no file {path}")
-    with path.open("rb") as stream:
-        magic = stream.read(8)
-    if magic != b"\x89HDF\r\n\x1a\n":
-        kind = "a pickle" if magic[:1] == b"\x80" else "no netCDF-4 file"
-        raise ResponseError(f"{path.name} is {kind}; responses are read from netCDF-4 only")
-    try:
+    check_netcdf(path, ResponseError)
+    with reading(path, "netCDF-4", ResponseError):
         with xr.open_dataset(path, engine="h5netcdf") as dataset:
             if "responses" not in dataset:
                 raise ResponseError(f"{path.name} holds no variable 'responses', found {name_some(dataset.data_vars)}")
             responses = dataset["responses"].load()
-    except (OSError, ValueError, KeyError, RuntimeError) as why:
-        raise ResponseError(f"{path.name} cannot be read as netCDF-4: {why}") from why
-    for name in responses.coords:
-        if responses[name].dtype.kind == "O":
-            responses = responses.assign_coords({name: responses[name].astype(str)})
+        for name in responses.coords:
+            if responses[name].dtype.kind == "O":
+                responses = responses.assign_coords({name: responses[name].astype(str)})
     responses.name = None
+    _check_names(responses)
     check_responses(responses, allow_constant=True)
     return responses

@@ -7,12 +7,12 @@ the folder; nothing that is written in a file is taken for a path.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from brainalign._reading import read_json_object, read_text
 from brainalign.errors import BrainError, did_you_mean, name_some
 
 #: Files of one acquisition. Of CIFTI, time series; of GIFTI, one file for each hemisphere.
@@ -151,6 +151,8 @@ def read_bids(
         )
     allowed = _allowed(found, subjects, task, wanted, images)
     fitting = _choose(found, allowed, images)
+    if nameless := [f for f in fitting if "sub" not in parse_entities(f)]:
+        raise BrainError(f"{nameless[0].name} does not say of which subject it is; BIDS names begin with sub-")
     groups: dict[tuple[tuple[str, str], ...], list[Path]] = {}
     for file in fitting:
         groups.setdefault(_run_key(file), []).append(file)
@@ -174,7 +176,7 @@ def participants(root: Path) -> list[str]:
     table = root / "participants.tsv"
     if not table.is_file():
         return []
-    lines = table.read_text(encoding="utf-8-sig").splitlines()
+    lines = read_text(table, "a table of participants", BrainError).splitlines()
     if not lines or lines[0].split("\t")[0] != "participant_id":
         raise BrainError("participants.tsv has no first column 'participant_id'")
     return [subject_name(line.split("\t")[0]) for line in lines[1:] if line.strip()]
@@ -329,10 +331,4 @@ def _inherited(root: Path, bold: Path, suffix: str, extension: str, entities: Ma
 def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as why:
-        raise BrainError(f"{path.name} is not JSON: {why}") from why
-    if not isinstance(content, dict):
-        raise BrainError(f"{path.name} holds no JSON object")
-    return content
+    return read_json_object(path, "a JSON object", BrainError)

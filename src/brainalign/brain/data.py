@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 import xarray as xr
 
+from brainalign._html import html_card, html_list
+from brainalign._reading import check_names
+from brainalign.errors import BrainError
 from brainalign.responses import Responses
 
 
@@ -40,8 +43,25 @@ class BrainData:
 
     def __post_init__(self) -> None:
         """Name the responses after the data set, as tables and messages show them."""
+        check_names([self.name], "the name of the brain data", BrainError)
         object.__setattr__(self, "responses", self.responses.assign_attrs(source=self.name))
 
     def __repr__(self) -> str:
         sizes = " x ".join(f"{n} {d}" for d, n in self.responses.sizes.items())
         return f"<BrainData {self.name} {self.version}: {sizes}>"
+
+    def _repr_html_(self) -> str:
+        responses = self.responses
+        counts = {
+            plural: responses[name].to_series().value_counts(sort=False).to_dict()
+            for name, plural in (("category", "categories"), ("subject", "subjects"), ("region", "regions"))
+            if name in responses.coords and responses[name].ndim == 1
+        }
+        facts = {
+            "size": " x ".join(f"{n} {d}" for d, n in responses.sizes.items()),
+            **counts,
+            "arrays": list(self.arrays),
+            "citation": self.citation,
+            "licence": self.licence,
+        }
+        return html_card(f"{self.name} {self.version}", facts, html_list("warnings", self.warnings))

@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from brainalign._html import html_card, html_table
 from brainalign.brain.checks import check_finite, check_labelled, check_whole
 from brainalign.brain.matching import Method, assign, match_components
 from brainalign.brain.negentropy import RotationSearch
@@ -98,6 +99,22 @@ class VoxelDecomposition:
     negentropies_: Array = field(init=False, repr=False, compare=False)
     restart_agreement_: xr.DataArray = field(init=False, repr=False, compare=False)
     converged_: bool = field(init=False, repr=False, compare=False)
+
+    def _repr_html_(self) -> str:
+        facts = {name: value for name, value in vars(self).items() if not name.endswith("_")}
+        if not hasattr(self, "profiles_"):
+            return html_card("VoxelDecomposition", {**facts, "state": "not fitted yet"})
+        facts["converged"] = "yes" if self.converged_ else "no"
+        columns = ("component", "explained variance", "negentropy (nats)", "median agreement of starts")
+        agreement = self.restart_agreement_.median("restart")
+        rows = zip(
+            self.profiles_["unit"].values.tolist(),
+            self.explained_variance_.values.tolist(),
+            self.negentropy_.values.tolist(),
+            agreement.values.tolist(),
+            strict=True,
+        )
+        return html_card("VoxelDecomposition", facts, html_table(columns, rows, "components"))
 
     def fit(self, responses: Responses | ArrayLike) -> VoxelDecomposition:
         """Find the components.

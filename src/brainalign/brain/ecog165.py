@@ -6,7 +6,6 @@ The same sounds as the fMRI components of 2015, in 15 other people and at 25 or 
 from __future__ import annotations
 
 import tomllib
-import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from brainalign._files import sha256, shipped
+from brainalign._reading import read_npz
 from brainalign.brain.checks import file_in
 from brainalign.brain.data import BrainData
 from brainalign.errors import BrainError, did_you_mean, name_some
@@ -144,14 +144,11 @@ def _read(path: str | Path | None, fields: tuple[str, ...]) -> tuple[Path, dict[
     path = file_in(path, FILE)
     if not path.is_file():
         raise BrainError(f"no file {path}")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            lacking = [f for f in fields if f not in archive.files]
-            if lacking:
-                raise BrainError(f"{path.name} lacks {name_some(lacking)}; it holds {name_some(archive.files, 10)}")
-            return path, {f: archive[f] for f in fields}
-    except (ValueError, OSError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile) as why:
-        raise BrainError(f"{path.name} cannot be read as an npz file without pickle: {why}") from why
+    content = read_npz(path, BrainError)
+    lacking = [f for f in fields if f not in content]
+    if lacking:
+        raise BrainError(f"{path.name} lacks {name_some(lacking)}; it holds {name_some(content, 10)}")
+    return path, {f: content[f] for f in fields}
 
 
 def _brain(

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from brainalign._reading import reading
 from brainalign.brain.bids_layout import BoldRun
 from brainalign.brain.cifti import CiftiReader
 from brainalign.brain.events import TOLERANCE_S
@@ -207,7 +208,8 @@ def _confounds(run: BoldRun, design: Design) -> pd.DataFrame | None:
         return None
     if run.confounds is None:
         raise BrainError("confounds are asked for, but there is no *_desc-confounds_timeseries.tsv beside the image")
-    table = pd.read_csv(run.confounds, sep="\t", na_values="n/a")
+    with reading(run.confounds, "a table of confounds", BrainError):
+        table = pd.read_csv(run.confounds, sep="\t", na_values="n/a")
     for name in design.confounds:
         if name not in table:
             raise BrainError(f"{run.confounds.name} has no column {name!r}; {did_you_mean(name, table.columns)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import string
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -11,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from brainalign._reading import reading
 from brainalign.errors import BrainError, did_you_mean, name_some
 
 NOT_AVAILABLE = "n/a"
@@ -67,12 +69,12 @@ def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
     """Return the columns and the rows with their line numbers; cells are stripped of blanks and quotes."""
     if not path.is_file():
         raise BrainError(f"no events file {path}")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, delimiter="\t", strict=True)
-            lines = [(reader.line_num, [_plain(c) for c in cells]) for cells in reader if any(cells)]
-    except (csv.Error, UnicodeDecodeError) as why:
-        raise BrainError(f"{path.name} cannot be read as a tab-separated table: {why}") from why
+    with (
+        reading(path, "a tab-separated table", BrainError),
+        path.open(encoding="utf-8-sig", newline="") as stream,
+    ):
+        reader = csv.reader(stream, delimiter="\t", strict=True)
+        lines = [(reader.line_num, [_plain(c) for c in cells]) for cells in reader if any(cells)]
     columns = lines[0][1] if lines else []
     for needed in ("onset", "duration"):
         if needed not in columns:
@@ -101,6 +103,8 @@ class _Template(string.Formatter):
     """A format string over cells of text; a numeric format such as ``05d`` converts."""
 
     def format_field(self, value: Any, format_spec: str) -> str:
+        if re.search(r"\d{3}", format_spec):
+            raise ValueError(f"a width of {format_spec[:20]!r}")
         if format_spec and format_spec[-1] in "dn":
             value = int(value)
         elif format_spec and format_spec[-1] in "eEfFgG%":

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from brainalign._reading import reading
 from brainalign.brain.cifti import open_cifti_reader
 from brainalign.brain.data import BrainData
 from brainalign.brain.geometry import combine_geometry
@@ -123,10 +124,11 @@ def load_images(
 def _read_table(path: Path, image: str | None) -> pd.DataFrame:
     if not path.is_file():
         raise BrainError(f"no table {path} of images")
-    try:
-        table = pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", dtype=str, encoding="utf-8-sig")
-    except (ValueError, UnicodeDecodeError) as why:
-        raise BrainError(f"{path.name} cannot be read as a table: {why}") from why
+    with reading(path, "a table", BrainError):
+        separator = "\t" if path.suffix == ".tsv" else ","
+        table = pd.read_csv(path, sep=separator, dtype=str, encoding="utf-8-sig", compression=None)
+    if not isinstance(table.index, pd.RangeIndex):
+        raise BrainError(f"{path.name}: the rows have more cells than the header has columns")
     if image is not None:
         if "file" in table:
             raise BrainError(f"{path.name} has a column 'file': give files there, or as image=, not both")
@@ -224,7 +226,9 @@ def _files(part: pd.DataFrame, subject: str, folder: Path) -> _Source:
     files = []
     for hemisphere, file in zip(part.get("hemisphere", [""]), part["file"], strict=True):
         path = folder / file.replace("{subject}", subject)
-        if not path.resolve().is_relative_to(folder.resolve()):
+        with reading(path, "an image", BrainError):
+            inside = path.resolve().is_relative_to(folder.resolve())  # fails for names that no file can have
+        if not inside:
             raise BrainError(f"the file {file} lies outside {folder}; say folder= if that is meant")
         files.append((hemisphere, path))
     return tuple(sorted(files))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainalign._reading import check_unpacked, reading, reason
 from brainalign.errors import BrainError, name_some
 
 #: What nibabel raises on files that are cut short or damaged.
@@ -44,12 +46,30 @@ def open_image(path: Any) -> Any:
         if not hasattr(path, "dataobj"):
             raise BrainError(f"expected an image or its path, found {type(path).__name__}")
         return path
-    if not Path(path).is_file():
-        raise BrainError(f"no image {path}")
-    try:
-        return nibabel.load(path)
-    except (nibabel.filebasedimages.ImageFileError, *DAMAGED) as why:
-        raise BrainError(f"{Path(path).name} cannot be read as an image: {why}") from why
+    with reading(path, "an image", BrainError):
+        if not Path(path).is_file():  # which fails for names that no file can have
+            raise BrainError(f"no image {path}")
+        image: Any = nibabel.load(path)
+        _check_size(Path(path), image)
+        return image
+
+
+def _check_size(path: Path, image: Any) -> None:
+    """Raise if an image announces more values than its file can hold."""
+    shape, dtype = getattr(image, "shape", None), getattr(image, "get_data_dtype", None)
+    if shape is None or dtype is None:
+        return
+    if any(n < 0 for n in shape):
+        raise BrainError(f"{path.name} announces the shape {shape}")
+    n_bytes = math.prod(int(n) for n in shape) * dtype().itemsize
+    # Headers with an image of their own are read from two files.
+    if path.suffix in (".gz", ".mgz", ".bz2", ".zst") or path.suffix in (".hdr", ".img"):
+        check_unpacked(path.with_suffix(".img") if path.suffix == ".hdr" else path, n_bytes, BrainError)
+    elif n_bytes > path.stat().st_size:
+        raise BrainError(
+            f"{path.name} is damaged or cut short: it announces {n_bytes:,} bytes of shape {shape}, and has "
+            f"{path.stat().st_size:,}"
+        )
 
 
 @contextmanager
@@ -81,11 +101,11 @@ def opened(path: Any) -> Iterator[Any]:
             with gzip.open(path) as stream:
                 yield type(image).from_stream(stream)
                 while stream.read(2**20):
-                    pass
+                    check_unpacked(path, stream.tell(), BrainError)
         else:
             yield image
-    except DAMAGED as why:
-        raise BrainError(f"{image_name(path)} is damaged or cut short: {why}") from why
+    except (*DAMAGED, MemoryError) as why:
+        raise BrainError(f"{image_name(path)} is damaged or cut short: {reason(why)}") from why
 
 
 def load_image(path: Any) -> Any:

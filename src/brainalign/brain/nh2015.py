@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from brainalign._files import sha256
+from brainalign.brain._mat import read_mat
 from brainalign.brain.checks import file_in
 from brainalign.brain.data import BrainData
 from brainalign.errors import BrainError, name_some
@@ -85,14 +86,9 @@ def load_nh2015_components(path: str | Path | None = None) -> BrainData:
 
 
 def _read_mat(path: Path) -> dict[str, Any]:
-    from scipy.io import loadmat
-
     if not path.is_file():
         raise BrainError(f"no components file {path}")
-    try:
-        content: dict[str, Any] = loadmat(path)
-    except Exception as why:  # scipy raises a dozen kinds on a damaged file, zlib.error and IndexError among them
-        raise BrainError(f"{path.name} cannot be read as a MATLAB file: {why}") from why
+    content = read_mat(path)
     lacking = [f for f in _FIELDS if f not in content]
     if lacking:
         found = sorted(k for k in content if not k.startswith("__"))

@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from brainalign._files import sha256
+from brainalign._reading import reading
 from brainalign.brain.geometry import N_VERTICES
 from brainalign.brain.nh2015 import COMPONENTS
 from brainalign.errors import BrainError, name_some
@@ -95,10 +96,8 @@ def _check_files(folder: Path, files: list[str]) -> None:
 
 
 def _read(path: Path, reader: Callable[[Path], NDArray[Any]]) -> NDArray[Any]:
-    try:
+    with reading(path, "a file of FreeSurfer", BrainError):
         return reader(path)
-    except Exception as why:  # nibabel raises many kinds
-        raise BrainError(f"{path.name} cannot be read: {why}") from why
 
 
 def _surface_values(path: Path) -> NDArray[np.float32]:

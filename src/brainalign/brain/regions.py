@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from brainalign._reading import reading
 from brainalign.errors import BrainError, did_you_mean, name_some
 
 
@@ -39,7 +40,8 @@ def region_names(labels: Any, numbers: NDArray[Any]) -> dict[int, str]:
     if isinstance(labels, str | Path):
         if not Path(labels).is_file():
             raise BrainError(f"no table of labels {labels}")
-        labels = pd.read_csv(labels, sep="\t" if str(labels).endswith(".tsv") else ",")
+        with reading(labels, "a table of labels", BrainError):
+            labels = pd.read_csv(labels, sep="\t" if str(labels).endswith(".tsv") else ",", compression=None)
     if isinstance(labels, pd.DataFrame):
         if not {"index", "name"} <= set(labels.columns):
             raise BrainError(

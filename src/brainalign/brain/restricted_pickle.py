@@ -20,8 +20,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from brainalign._reading import reason
 from brainalign.errors import BrainError, name_some
 
+MAXIMUM_COLUMNS = 10_000
 #: What a pickled DataFrame is made of, and the modules in which pickles look for it.
 PARTS = {
     "encode": ("_codecs",),
@@ -77,7 +79,8 @@ def read_pickled_table(path: str | Path) -> pd.DataFrame:
     except BrainError as why:
         raise BrainError(f"{path.name}: {why}") from why
     except Exception as why:  # a damaged pickle, or parts in the wrong places, raise a dozen kinds
-        raise BrainError(f"{path.name} cannot be read as a pickled table ({type(why).__name__}: {why})") from why
+        what = f"{type(why).__name__}: {reason(why)}"
+        raise BrainError(f"{path.name} cannot be read as a pickled table ({what})") from why
 
 
 class _Part:
@@ -106,7 +109,8 @@ def _stand_ins() -> dict[tuple[str, str], type[_Part]]:
     }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
+    # The one in C makes its memo as long as the largest number that a pickle names: 64 GiB for nine bytes.
     def find_class(self, module: str, name: str) -> type[_Part]:
         found = _stand_ins().get((module, name))
         if found is None:
@@ -130,7 +134,9 @@ def _table(frame: _Part) -> pd.DataFrame:
         pieces = [(_values(b["values"]), b["mgr_locs"]) for b in content["blocks"]]
     names = _index_entries(axes[0])
     if not all(isinstance(n, str) for n in names) or len(set(names)) < len(names):
-        raise BrainError(f"its columns are {name_some(map(repr, names), 10)}, expected different names")
+        # What is no string or number may be a tuple that takes years to write out.
+        found = [repr(n) if isinstance(n, str | int | float) else type(n).__name__ for n in names]
+        raise BrainError(f"its columns are {name_some(found, 10)}, expected different names")
     columns: dict[str, NDArray[Any]] = {}
     for values, place in pieces:
         rows = np.atleast_2d(values)
@@ -144,9 +150,12 @@ def _table(frame: _Part) -> pd.DataFrame:
 def _index_entries(index: _Part) -> list[Any]:
     kind, content = index.args
     if kind.kind == "RangeIndex":
-        return list(range(content["start"], content["stop"], content["step"]))
-    entries: list[Any] = _values(content["data"]).tolist()
-    return entries
+        entries = range(content["start"], content["stop"], content["step"])
+        if len(entries) > MAXIMUM_COLUMNS:
+            raise BrainError(f"{len(entries)} columns, expected at most {MAXIMUM_COLUMNS}")
+        return list(entries)
+    listed: list[Any] = _values(content["data"]).tolist()
+    return listed
 
 
 def _values(part: _Part) -> NDArray[Any]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
+import base64
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from xml.parsers.expat import ExpatError
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brainalign.brain.image_files import DAMAGED, image_name, opened
+from brainalign._reading import reading, unpack
+from brainalign.brain.image_files import image_name, opened
 from brainalign.errors import BrainError, name_some
 
 #: Names that annotations give to vertices of no region.
@@ -70,10 +71,8 @@ def _morphometry(path: Path) -> NDArray[np.float32]:
 
     if not path.is_file():
         raise BrainError(f"no surface file {path}")
-    try:
+    with reading(path, "FreeSurfer morphometry", BrainError):
         return np.asarray(read_morph_data(path), dtype=np.float32)  # type: ignore[no-untyped-call]
-    except (*DAMAGED, IndexError, MemoryError, TypeError) as why:
-        raise BrainError(f"{path.name} cannot be read as FreeSurfer morphometry: {why}") from why
 
 
 def _gifti(path: Any) -> Any:
@@ -82,13 +81,23 @@ def _gifti(path: Any) -> Any:
     file = Path(path)
     if not file.is_file():
         raise BrainError(f"no surface file {file}")
-    try:
-        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    with reading(file, "GIFTI", BrainError):
+        content = file.read_bytes()
+        content = unpack(file, content, BrainError) if file.suffix == ".gz" else content
+        _check_packed(file, content)
+        # In memory, what lies in other files is not looked for.
         image = nibabel.GiftiImage.from_bytes(content)
-    except (ExpatError, *DAMAGED) as why:
-        raise BrainError(f"{file.name} cannot be read as GIFTI: {why}") from why
     image.set_filename(str(file))
     return image
+
+
+def _check_packed(file: Path, content: bytes) -> None:
+    """Raise if the arrays of a GIFTI file unpack to far more than its size."""
+    total = 0
+    for array in ElementTree.fromstring(content).iter("DataArray"):
+        if array.get("Encoding") == "GZipBase64Binary":
+            for data in array.iter("Data"):
+                total += len(unpack(file, base64.b64decode(data.text or ""), BrainError, total))
 
 
 def _gifti_values(image: Any) -> NDArray[np.float32]:
@@ -142,11 +151,9 @@ def read_labels(path: Any) -> list[str]:
         numbers = np.asarray(image.darrays[0].data).ravel()
         names = {int(n): str(name) for n, name in image.labeltable.get_labels_as_dict().items()}
     else:
-        try:
+        with reading(file, "an annotation", BrainError):
             numbers, _, listed = read_annot(file)  # type: ignore[no-untyped-call]
-        except (*DAMAGED, IndexError, MemoryError, TypeError) as why:
-            raise BrainError(f"{file.name} cannot be read as an annotation: {why}") from why
-        names = {n: name.decode() if isinstance(name, bytes) else str(name) for n, name in enumerate(listed)}
+            names = {n: name.decode() if isinstance(name, bytes) else str(name) for n, name in enumerate(listed)}
     return name_regions(numbers, names, file.name)
 
 
@@ -208,10 +215,10 @@ def read_vertex_mask(mask: Any, n_vertices: int) -> NDArray[np.bool_]:
     elif not Path(mask).is_file():
         raise BrainError(f"no label {mask}")
     else:
-        try:
+        with reading(mask, "a label", BrainError):
             listed = np.atleast_1d(read_label(mask))  # type: ignore[no-untyped-call]
-        except (*DAMAGED, IndexError, StopIteration) as why:
-            raise BrainError(f"{Path(mask).name} cannot be read as a label: {why}") from why
+        if not listed.size or listed.min() < 0:
+            raise BrainError(f"{Path(mask).name} names {'a vertex below 0' if listed.size else 'no vertex'}")
         if listed.max() >= n_vertices:
             raise BrainError(f"{Path(mask).name} names vertex {listed.max()} of a mesh of {n_vertices}")
         return np.isin(np.arange(n_vertices), listed)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import zlib
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from brainalign._files import sha256
+from brainalign._reading import read_npz, reading
 from brainalign.brain.data import BrainData
 from brainalign.errors import BrainError, name_some
 from brainalign.responses import Responses, from_table, load_responses, make_responses, save_responses
@@ -84,10 +83,8 @@ def load_table(
     elif file.suffix.lower() == ".npz":
         responses = _from_arrays(file)
     else:
-        try:
+        with reading(file, "a table", BrainError):
             table = pd.read_csv(file, dtype={stimulus_column: str}, encoding="utf-8-sig")
-        except (ValueError, UnicodeDecodeError) as why:
-            raise BrainError(f"{file.name} cannot be read as a table: {why}") from why
         responses = from_table(table, stimulus_column=stimulus_column)
     facts = responses.attrs
     return BrainData(
@@ -102,11 +99,7 @@ def load_table(
 
 def _from_arrays(file: Path) -> Responses:
     """Read Responses from an npz file; pickles in it are refused."""
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile, zlib.error) as why:
-        raise BrainError(f"{file.name} cannot be read as arrays of numpy: {why}") from why
+    arrays = read_npz(file, BrainError)
     lacking = [name for name in ("responses", "stimulus") if name not in arrays]
     if lacking:
         raise BrainError(f"{file.name} lacks the array {lacking[0]!r}; it holds {name_some(sorted(arrays), 10)}")
@@ -137,7 +130,7 @@ def _from_arrays(file: Path) -> Responses:
 def _warnings(file: Path, text: str) -> tuple[str, ...]:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, list) or not all(isinstance(w, str) for w in found):
         raise BrainError(f"{file.name}: its attribute 'warnings' is {text[:40]!r}, expected a JSON list of strings")

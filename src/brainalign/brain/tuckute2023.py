@@ -19,6 +19,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from brainalign._files import data_folder, sha256, shipped, write_then_rename
+from brainalign._reading import read_npy, reading
+from brainalign.brain._mat import read_mat
 from brainalign.brain.data import BrainData
 from brainalign.brain.restricted_pickle import read_pickled_table
 from brainalign.errors import BrainError, DownloadError, name_some
@@ -177,10 +179,7 @@ def _find(path: str | Path | None, experiment: str) -> Path:
 
 
 def _array(folder: Path, file: str) -> NDArray[Any]:
-    try:
-        return np.asarray(np.load(folder / file, allow_pickle=False))
-    except (ValueError, OSError, EOFError) as why:
-        raise BrainError(f"{file} cannot be read as a numpy array without pickle: {why}") from why
+    return read_npy(folder / file, BrainError)
 
 
 def _table(folder: Path) -> pd.DataFrame:
@@ -188,10 +187,8 @@ def _table(folder: Path) -> pd.DataFrame:
     path = folder / f"{TABLE}.csv"
     if not path.is_file():
         return read_pickled_table(folder / f"{TABLE}.pkl")
-    try:
+    with reading(path, "a table", BrainError):
         return pd.read_csv(path)
-    except (ValueError, OSError) as why:
-        raise BrainError(f"{path.name} cannot be read as a table: {why}") from why
 
 
 def _categories() -> dict[str, str]:
@@ -210,14 +207,11 @@ def _nh2015_sounds(folder: Path) -> list[str]:
 
 
 def _b2021_sounds(folder: Path) -> list[str]:
-    from scipy.io import loadmat
-
     file = "stim_info_v4.mat"
-    try:
-        cells = loadmat(folder / file)["stim_info"]["stim_names"][0, 0]
+    content = read_mat(folder / file)
+    with reading(folder / file, "a list of sounds: it gives no stim_info.stim_names", BrainError):
+        cells = content["stim_info"]["stim_names"][0, 0]
         names = [str(np.asarray(cell).item()) for cell in np.asarray(cells).ravel()]
-    except Exception as why:  # scipy raises a dozen kinds on a damaged file
-        raise BrainError(f"{file} gives no stim_info.stim_names ({type(why).__name__}: {why})") from why
     return _checked_sounds(names, file)
 
 

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from brainalign.cli import _complete
+from brainalign.cli._shared import Json, Overwrite, print_json
+
 if TYPE_CHECKING:
     from brainalign.brain import BrainData
 
@@ -20,7 +23,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Out = Annotated[Path, typer.Option("--out", help="The file to write, ending in .nc.")]
 Mask = Annotated[
     str | None, typer.Option(help="Image of the voxels to read; {subject} in its name stands for the subject.")
@@ -29,7 +31,6 @@ Atlas = Annotated[str | None, typer.Option(help="Image of numbered regions.")]
 SkipBroken = Annotated[
     bool, typer.Option("--skip-broken", help="Leave out subjects whose files are broken, and say so.")
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")]
 More = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Further options, as in a recipe.")]
 
 
@@ -48,7 +49,7 @@ def show_all(as_json: Json = False) -> None:
         state, how = _state(name, loader)
         rows.append({"name": name, "state": state, "what": what[0] if what else "", "how": how})
     if as_json:
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        print_json(rows)
         return
     for row in rows:
         typer.echo(f"{row['name']:<20} {row['state']:<9} {row['what']}")
@@ -84,7 +85,9 @@ def _state(name: str, loader: Callable[..., Any]) -> tuple[str, str]:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A data set, or a .nc or .csv file of responses.")],
+    name: Annotated[
+        str, typer.Argument(help="A data set, or a .nc or .csv file of responses.", autocompletion=_complete.brains)
+    ],
     options: More = None,
     as_json: Json = False,
 ) -> None:
@@ -96,7 +99,7 @@ def show(
     """
     facts = _facts(_load(name, options))
     if as_json:
-        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        print_json(facts)
         return
     for key, value in facts.items():
         for line in [_line(value)] if key != "warnings" else value:
@@ -105,17 +108,18 @@ def show(
 
 @app.command()
 def save(
-    name: Annotated[str, typer.Argument(help="A data set.")],
+    name: Annotated[str, typer.Argument(help="A data set.", autocompletion=_complete.brains)],
     out: Out,
     options: More = None,
     overwrite: Overwrite = False,
+    as_json: Json = False,
 ) -> None:
     """Write the responses of a data set into a netCDF file, so that recipes need not read its images again.
 
     Example: brainalign brain save ds003720 --out s1.nc 'path="ds003720"' 'mask="{subject}.nii.gz"' window_s=10
     """
     _check_out(out, overwrite)
-    _write(_load(name, options), out)
+    _write(_load(name, options), out, as_json)
 
 
 @app.command("from-bids")
@@ -142,6 +146,7 @@ def from_bids(
     skip_broken: SkipBroken = False,
     overwrite: Overwrite = False,
     more: More = None,
+    as_json: Json = False,
 ) -> None:
     """Estimate responses to stimuli from the functional images of a BIDS folder, and write them.
 
@@ -174,7 +179,7 @@ def from_bids(
         further["stimulus_info"] = {"category": category, **further.get("stimulus_info", {})}
     with _options_by_their_names_here():
         brain = load_bids(**named, **further)  # type: ignore[arg-type]
-    _write(brain, out)
+    _write(brain, out, as_json)
 
 
 @app.command("from-images")
@@ -186,6 +191,7 @@ def from_images(
     skip_broken: SkipBroken = False,
     overwrite: Overwrite = False,
     more: More = None,
+    as_json: Json = False,
 ) -> None:
     """Read responses out of one map per stimulus (betas, contrasts), and write them.
 
@@ -200,7 +206,7 @@ def from_images(
     further = _options(load_images, more, named)
     with _options_by_their_names_here():
         brain = load_images(**named, **further)  # type: ignore[arg-type]
-    _write(brain, out)
+    _write(brain, out, as_json)
 
 
 def _load(name: str, options: Sequence[str] | None) -> BrainData:
@@ -259,11 +265,14 @@ def _options_by_their_names_here() -> Iterator[None]:
         raise BrainError(text) from why
 
 
-def _write(brain: BrainData, out: Path) -> None:
+def _write(brain: BrainData, out: Path, as_json: bool) -> None:
     from brainalign.brain.table import save_brain
 
     path = save_brain(brain, out)
     facts = _facts(brain)
+    if as_json:
+        print_json({"responses": str(path), **facts})
+        return
     plural = {"repetition": "repetitions", "stimulus": "stimuli", "unit": "units"}
     sizes = " x ".join(f"{n} {plural[dim]}" for dim, n in facts["sizes"].items())
     typer.echo(f"{path}: {sizes}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from brainalign.cli import _complete
+from brainalign.cli._shared import Cache, Json, Progress, print_json
 
 app = typer.Typer(
     help="From embeddings to music: index a folder of music, find the nearest, generate. Recipes do all of it: "
@@ -15,10 +17,14 @@ app = typer.Typer(
 )
 
 Model = Annotated[
-    str, typer.Option("--model", help="As in recipes, for instance yamnet or hf:laion/larger_clap_music.")
+    str,
+    typer.Option(
+        "--model",
+        help="As in recipes, for instance yamnet or hf:laion/larger_clap_music.",
+        autocompletion=_complete.models,
+    ),
 ]
 Layer = Annotated[str, typer.Option("--layer", help="The embedding.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
@@ -35,6 +41,9 @@ def index(
     ] = None,
     step_s: Annotated[float, typer.Option(min=0.01, help="From one window to the next, in s.")] = 1.5,
     pooling: Annotated[str, typer.Option(help="Of frames, as for extract.")] = "mean",
+    cache: Cache = True,
+    progress: Progress = True,
+    as_json: Json = False,
 ) -> None:
     """Embed the beginning of every track and write an index; a build that was killed goes on where it stopped.
 
@@ -53,9 +62,12 @@ def index(
         clip_s=clip_s,
         window_s=window_s,
         step_s=step_s,
-        cache=cache_folder(),
-        progress=True,
+        cache=cache_folder() if cache else None,
+        progress=progress,
     )
+    if as_json:
+        print_json({"index": str(out), "n_tracks": len(built), "n_dimensions": int(built.embeddings.shape[1])})
+        return
     typer.echo(f"index: {out} ({len(built)} tracks x {built.embeddings.shape[1]} dimensions)")
 
 
@@ -87,7 +99,7 @@ def search(
         for rank, (i, title, cosine) in enumerate(zip(row, describe_tracks(opened, row.tolist()), cosines, strict=True))
     ]
     if as_json:
-        typer.echo(json.dumps(found, indent=1))
+        print_json(found)
         return
     for one in found:
         typer.echo(f"{one['query']:<24} {one['rank']:>3} {one['cosine']:>7.3f}  {one['track']}  {one['title']}")
@@ -95,7 +107,9 @@ def search(
 
 @app.command()
 def generate(
-    generator: Annotated[str, typer.Argument(help="Such as musicldm:/PATH/TO/FOLDER.")],
+    generator: Annotated[
+        str, typer.Argument(help="Such as musicldm:/PATH/TO/FOLDER.", autocompletion=_complete.generators)
+    ],
     embeddings: Annotated[Path, typer.Argument(help="One row each: netCDF of responses.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the sounds: a stimulus set.")],
     n_samples: Annotated[int, typer.Option(min=1, help="Sounds for each embedding.")] = 1,
@@ -103,6 +117,8 @@ def generate(
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
     n_steps: Annotated[int | None, typer.Option(min=1, help="Steps of denoising (musicldm, audioldm).")] = None,
     guidance: Annotated[float | None, typer.Option(help="Weight of guidance; 1 is none.")] = None,
+    progress: Progress = True,
+    as_json: Json = False,
 ) -> None:
     """Generate music for embeddings; what is there already is not made again.
 
@@ -119,6 +135,9 @@ def generate(
         n_samples=n_samples,
         duration_s=duration_s,
         seed=seed,
-        progress=True,
+        progress=progress,
     )
+    if as_json:
+        print_json({"folder": str(out), "n_sounds": len(made)})
+        return
     typer.echo(f"{len(made)} sounds: {out}")

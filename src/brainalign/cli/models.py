@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from brainalign.cli import _complete
+from brainalign.cli._shared import Cache, Cluster, Jobs, Json, Overwrite, Progress, print_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
 app = typer.Typer(help="What listens: the models that are known, and their layers.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Model = Annotated[
+    str,
+    typer.Argument(help="As in recipes, for instance kim2024-cnn:no-music/0.", autocompletion=_complete.models),
+]
 
 
 @app.command("list")
@@ -27,7 +33,7 @@ def show(as_json: Json = False) -> None:
 
     cards = list_models()
     if as_json:
-        typer.echo(json.dumps([asdict(card) for card in cards], indent=2))
+        print_json([asdict(card) for card in cards])
         return
     for card in cards:
         typer.echo(f"{card.name:<20} {card.what}")
@@ -39,7 +45,7 @@ def show(as_json: Json = False) -> None:
 
 @app.command()
 def layers(
-    model: Annotated[str, typer.Argument(help="As in recipes, for instance kim2024-cnn:no-music/0.")],
+    model: Model,
     duration_s: Annotated[
         float, typer.Option(help="Duration of the sound for which shapes are given.", min=0.01)
     ] = 2.0,
@@ -65,8 +71,8 @@ def _text(table: pd.DataFrame) -> str:
 
 
 def extract(
-    model: Annotated[str, typer.Argument(help="As in recipes, for instance kim2024-cnn:no-music/0.")],
-    stimuli: Annotated[str, typer.Argument(help="A known set or a folder.")],
+    model: Model,
+    stimuli: Annotated[str, typer.Argument(help="A known set or a folder.", autocompletion=_complete.stimuli)],
     out: Annotated[Path, typer.Option("--out", help="File for the responses (netCDF).")],
     layer: Annotated[
         list[str] | None, typer.Option("--layer", help="Name, glob, #INDEX or stage; may be repeated.")
@@ -75,29 +81,42 @@ def extract(
     batch_size: Annotated[int, typer.Option(min=1, help="Sounds per forward pass.")] = 16,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
     random_weights: Annotated[bool, typer.Option("--random-weights", help="Without trained weights.")] = False,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor write the cache.")] = False,
+    jobs: Jobs = 1,
+    cluster: Cluster = None,
+    cache: Cache = True,
+    overwrite: Overwrite = False,
+    progress: Progress = True,
+    as_json: Json = False,
 ) -> None:
     """Extract the activations of a model for a stimulus set, and save them.
 
     Example: brainalign extract kim2024-cnn:no-music/0 natsound165 --layer 'conv*' --out conv.nc
     """
+    from brainalign.engine import open_engine
     from brainalign.errors import ResultsError
     from brainalign.models import cache_folder, load_model
     from brainalign.models import extract as listen
     from brainalign.responses import save_responses
     from brainalign.stimuli import load_stimuli
 
-    if out.exists():
-        raise ResultsError(f"{out} exists already; choose another name or remove it")
-    responses = listen(
-        load_model(f"{model}@random:0" if random_weights else model),
-        load_stimuli(stimuli),
-        layers=layer,
-        pooling=pooling,
-        batch_size=batch_size,
-        device=device,
-        cache=None if no_cache else cache_folder(),
-        progress=True,
-    )
+    if out.exists() and not overwrite:
+        raise ResultsError(f"{out} exists already; choose another name, or replace it with --overwrite")
+    name = f"{model}@random:0" if random_weights else model
+    with open_engine(jobs, cluster) as engine:
+        responses = listen(
+            load_model(name),
+            load_stimuli(stimuli),
+            layers=layer,
+            pooling=pooling,
+            batch_size=batch_size,
+            device=device,
+            cache=cache_folder() if cache else None,
+            progress=progress,
+            engine=engine,
+            load=partial(load_model, name),
+        )
     save_responses(responses, out)
+    if as_json:
+        print_json({"responses": str(out), "sizes": {str(d): int(n) for d, n in responses.sizes.items()}})
+        return
     typer.echo(f"responses: {out} ({responses.sizes['stimulus']} sounds x {responses.sizes['unit']} units)")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from brainalign.cli._shared import Json, Overwrite, Progress, print_json
 
 if TYPE_CHECKING:
     from brainalign.responses import Responses
@@ -37,6 +40,9 @@ def power(
     simulations: Annotated[int, typer.Option("--simulations", help="Studies per number.")] = 200,
     alpha: Annotated[float, typer.Option("--alpha", help="Level of the test.")] = 0.05,
     seed: Seed = 0,
+    overwrite: Overwrite = False,
+    progress: Progress = True,
+    as_json: Json = False,
 ) -> None:
     """Say how many subjects, repetitions and sounds tell two models apart, by simulated studies.
 
@@ -50,7 +56,7 @@ def power(
     from brainalign.report.svg import safe_csv
     from brainalign.responses import load_responses, select_stimuli
 
-    page, table = _new(out, ".html"), _new(out.with_suffix(".csv"), ".csv")
+    page, table = _new(out, ".html", overwrite), _new(out.with_suffix(".csv"), ".csv", overwrite)
     models = list(_load([first, second], layer).values())
     if stimuli is not None:
         ids = _ids(stimuli, {str(s) for s in models[0].indexes["stimulus"]})
@@ -69,13 +75,17 @@ def power(
         "alpha": alpha,
         "seed": seed,
     }
-    results = [simulate(*pair, **options, progress=True) for pair in (models, models[::-1])]  # type: ignore[arg-type]
+    results = [simulate(*pair, **options, progress=progress) for pair in (models, models[::-1])]  # type: ignore[arg-type]
     if stimuli is not None:
         for result in results:
             result.settings["stimuli"] = f"those listed in {stimuli.name}"
     write_power_page(results, page)
     with write_then_rename(table) as temporary:
         temporary.write_text(safe_csv(pd.concat([r.table for r in results])), encoding="utf-8")
+    if as_json:
+        rows = pd.concat([r.table for r in results]).to_json(orient="records")
+        print_json({"page": str(page.resolve()), "table": str(table), "estimates": json.loads(rows)})
+        return
     typer.echo(f"page:  {page.resolve()}")
     typer.echo(f"table: {table}")
 
@@ -91,20 +101,20 @@ def choose(
     balance: Annotated[str, typer.Option("--balance", help="Categories: pool, equal or none.")] = "pool",
     starts: Annotated[int, typer.Option("--starts", help="Starts of the search.")] = 5,
     seed: Seed = 0,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
 ) -> None:
     """Choose the sounds of a pool on which models can best be told apart.
 
     Example: brainalign choose a.nc b.nc --n 40 --out chosen.csv
     """
-    import json
-
     import brainalign
     from brainalign._files import write_then_rename
     from brainalign.measures.stimulus_choice import choose_stimuli
     from brainalign.report.svg import safe_csv
     from brainalign.responses import load_responses
 
-    table, record = _new(out, ".csv"), _new(out.with_suffix(".json"), ".json")
+    table, record = _new(out, ".csv", overwrite), _new(out.with_suffix(".json"), ".json", overwrite)
     chosen = choose_stimuli(
         _load(models, layer),
         n,
@@ -118,19 +128,22 @@ def choose(
         temporary.write_text(json.dumps(facts | chosen.to_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
     with write_then_rename(table) as temporary:
         temporary.write_text(safe_csv(chosen.table), encoding="utf-8")
+    if as_json:
+        print_json({"table": str(table), "settings": str(record), **chosen.to_dict()})
+        return
     typer.echo(repr(chosen).strip("<>"))
     typer.echo(f"random choices as good: {100 * chosen.share_as_good:.3g} % of {len(chosen.random)}")
     typer.echo(f"table:    {table}")
     typer.echo(f"settings: {record}")
 
 
-def _new(path: Path, suffix: str) -> Path:
+def _new(path: Path, suffix: str, overwrite: bool) -> Path:
     from brainalign.errors import ResultsError
 
     if path.suffix != suffix:
         raise ResultsError(f"--out is {path}, expected a name that ends in {suffix}")
-    if path.exists():
-        raise ResultsError(f"{path} exists already; choose another name or remove it")
+    if path.exists() and not overwrite:
+        raise ResultsError(f"{path} exists already; choose another name, or replace it with --overwrite")
     return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,13 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from brainalign.cli._shared import Cache, Jobs, Json, Progress, print_json, print_table
+
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from brainalign.replication.scoreboard import Score
-
-#: Width of the table where output is no terminal.
-_FILE_WIDTH = 180
 
 
 def replicate(
@@ -32,8 +28,10 @@ def replicate(
         Path | None,
         typer.Option("--out", help="Folder for scoreboard.csv, scoreboard.html and, with --run, the runs."),
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Processes that compute side by side.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    jobs: Jobs = 1,
+    cache: Cache = True,
+    progress: Progress = True,
+    as_json: Json = False,
 ) -> None:
     """Compare published numbers with ours: value, interval, verdict and reason for each.
 
@@ -55,11 +53,11 @@ def replicate(
         results=results or (),
         run_into=out if run else None,
         jobs=jobs,
-        cache=cache_folder() if run else None,
-        progress=run,
+        cache=cache_folder() if run and cache else None,
+        progress=run and progress,
     )
     if as_json:
-        typer.echo(json.dumps([asdict(s) for s in scores], indent=1, ensure_ascii=False))
+        print_json([asdict(s) for s in scores])
     else:
         _print(scores)
     if out is not None:
@@ -69,36 +67,22 @@ def replicate(
 
 
 def _print(scores: Sequence[Score]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     from brainalign.replication.scoreboard import count_verdicts, data_needed
-    from brainalign.replication.verdicts import VERDICTS
 
-    console = _console()
+    columns = ("what", "published", "ours", "interval", "verdict", "recipe", "reason")
     for name in dict.fromkeys(s.paper for s in scores):
-        table = Table(title=Text(name), title_justify="left", expand=True)
-        for column, ratio in (
-            ("what", 4), ("published", 3), ("ours", 3), ("interval", 2), ("verdict", 2), ("recipe", 2), ("reason", 6)
-        ):  # fmt: skip
-            table.add_column(column, ratio=ratio, overflow="fold")
+        typer.echo(name)
         own = [s for s in scores if s.paper == name]
-        for s in own:
-            cells = (f"{s.what} ({s.where})", s.published, s.ours, s.interval, s.verdict_text, s.recipe, s.reason)
-            table.add_row(*map(Text, cells))
-        console.print(table)
+        cells = [
+            (f"{s.what} ({s.where})", s.published, s.ours, s.interval, s.verdict_text, s.recipe, s.reason) for s in own
+        ]
+        print_table(columns, cells)
         for needed, how in data_needed(own).items():
-            console.print(Text(f"{needed}: {how}"))
-    counts = Table(title=Text("Verdicts"), title_justify="left")
-    for column in ("paper", "check", *VERDICTS):
-        counts.add_column(column)
-    for name, check, n in count_verdicts(scores):
-        counts.add_row(Text(name), Text(check), *(str(n[v] or "") for v in VERDICTS))
-    console.print(counts)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    console = Console()
-    return console if console.is_terminal else Console(width=_FILE_WIDTH)
+            typer.echo(f"{needed}: {how}")
+        typer.echo()
+    typer.echo("Verdicts")
+    counts = [
+        (name, check, ", ".join(f"{verdict} {k}" for verdict, k in n.items() if k))
+        for name, check, n in count_verdicts(scores)
+    ]
+    print_table(("paper", "check", "verdicts"), counts)

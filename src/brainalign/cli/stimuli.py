@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from brainalign.cli import _complete
+from brainalign.cli._shared import Json, print_json, print_table
+
 app = typer.Typer(
     help="What is played: make a set of your own, check it, prepare it; list the sets that are known.",
     no_args_is_help=True,
 )
 
-Set = Annotated[str, typer.Argument(help="A known set or a folder.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Set = Annotated[str, typer.Argument(help="A known set or a folder.", autocompletion=_complete.stimuli)]
+
+NewSet = Annotated[Path, typer.Option("--out", help="Folder of the new set; it is not there yet.")]
 
 
 @app.command()
@@ -28,6 +31,7 @@ def new(
     name: Annotated[str | None, typer.Option(help="Name of the set; that of the folder if not given.")] = None,
     citation: Annotated[str | None, typer.Option(help="How to cite the sounds.")] = None,
     licence: Annotated[str | None, typer.Option(help="On what terms they may be used.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Make a stimulus set of a folder of sounds.
 
@@ -38,7 +42,13 @@ def new(
 
     stimuli = create_stimulus_set(folder, source, table, name=name, citation=citation, licence=licence)
     left = [] if source.resolve() == folder.resolve() else other_files(source)
-    sizes = ", ".join(f"{c} {n}" for c, n in stimuli.table["category"].value_counts(sort=False).items())
+    counts = {str(c): int(n) for c, n in stimuli.table["category"].value_counts(sort=False).items()}
+    if as_json:
+        print_json(
+            {"folder": str(folder), "n_sounds": len(stimuli), "categories": counts, "left_out": list(map(str, left))}
+        )
+        return
+    sizes = ", ".join(f"{c} {n}" for c, n in counts.items())
     typer.echo(f"{folder}: {len(stimuli)} sounds ({sizes})")
     for why, files in (
         ("they are not sounds", [f for f in left if not is_hidden(f)]),
@@ -69,7 +79,7 @@ def check(
         write_check_page(report, page)
     errors, warnings = report.of_level("error"), report.of_level("warning")
     if as_json:
-        typer.echo(json.dumps(report.to_dict(), indent=1, ensure_ascii=False, allow_nan=False))
+        print_json(report.to_dict())
     else:
         for finding in [*errors, *warnings]:
             typer.echo(f"{finding.level:<8} {finding.check}: {finding.message}")
@@ -84,23 +94,27 @@ def check(
 @app.command()
 def prepare(
     stimuli: Set,
-    out: Annotated[Path, typer.Argument(help="Folder of the new set; it is not there yet.")],
+    out: NewSet,
     sample_rate: Annotated[int | None, typer.Option(help="Resample to this rate, in Hz.")] = None,
     trim_silence: Annotated[bool, typer.Option("--trim-silence", help="Cut silence before and after.")] = False,
     duration_s: Annotated[float | None, typer.Option(help="Cut at the end, or add silence, to this duration.")] = None,
     ramp_ms: Annotated[float, typer.Option(help="Raised-cosine rise and fall, in ms.")] = 0.0,
     target_rms: Annotated[float | None, typer.Option(help="Bring every sound to this RMS (of full scale).")] = None,
     bits: Annotated[int, typer.Option(help="Bits per sample: 16 or 24.")] = 16,
+    as_json: Json = False,
 ) -> None:
     """Write a copy of a set that is ready to be played: mono, one rate, level and duration, soft edges.
 
-    Example: brainalign stimuli prepare sounds ready --sample-rate 44100 --duration-s 2 --ramp-ms 10 --target-rms 0.05
+    Example: brainalign stimuli prepare sounds --out ready --duration-s 2 --ramp-ms 10 --target-rms 0.05
     """
     from brainalign.stimuli import load_stimuli
     from brainalign.stimuli.prepare import Preparation, prepare_stimuli
 
     preparation = Preparation(sample_rate, trim_silence, duration_s, ramp_ms, target_rms, bits)
     prepared, steps = prepare_stimuli(load_stimuli(stimuli), out, preparation)
+    if as_json:
+        print_json({"folder": str(out), "n_sounds": len(prepared), "steps": steps})
+        return
     for stimulus_id, done in steps.items():
         typer.echo(f"{stimulus_id}: {done}")
     typer.echo(f"{out}: {len(prepared)} sounds; the source is as it was")
@@ -124,8 +138,13 @@ def _show_manipulations(wanted: bool) -> None:
 @app.command()
 def manipulate(
     stimuli: Set,
-    out: Annotated[Path, typer.Argument(help="Folder of the new set; it is not there yet.")],
-    by: Annotated[str, typer.Argument(metavar="MANIPULATION", help="Such as quilt; --list lists them all.")],
+    out: NewSet,
+    by: Annotated[
+        str,
+        typer.Argument(
+            metavar="MANIPULATION", help="Such as quilt; --list lists them all.", autocompletion=_complete.manipulations
+        ),
+    ],
     parameters: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Its parameters, as in a recipe.")
     ] = None,
@@ -133,12 +152,13 @@ def manipulate(
         bool,
         typer.Option("--list", is_eager=True, callback=_show_manipulations, help="List names and parameters, and end."),
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Write a set of manipulated sounds: quilts, scrambled or filtered sounds, matched noise, and others.
 
-    Examples: brainalign stimuli manipulate natsound165 quilts-60 quilt segment_ms=60 seed=1
+    Examples: brainalign stimuli manipulate natsound165 quilt segment_ms=60 seed=1 --out quilts-60
 
-    brainalign stimuli manipulate demo noisy add-noise snr_db=6 'spectrum="pink"'
+    brainalign stimuli manipulate demo add-noise snr_db=6 'spectrum="pink"' --out noisy
     """
     import tomllib
 
@@ -155,6 +175,9 @@ def manipulate(
             f"put quotes around text: 'spectrum=\"pink\"'"
         ) from why
     folder = write_set(alter(load_stimuli(stimuli), by, **options), out)
+    if as_json:
+        print_json({"folder": str(folder), "manipulation": by, "parameters": options})
+        return
     typer.echo(f"{folder}: the sounds, their table, and how they were made (manipulations.json)")
 
 
@@ -172,11 +195,11 @@ def show_all(as_json: Json = False) -> None:
     if as_json:
         rows = [{"name": n, "n_sounds": k.n_sounds or None, "what": k.what, "state": k.state} for n, k in known.items()]
         rows += [{"name": n, "n_sounds": None, "what": "registered by a package", "state": "ready"} for n in others]
-        typer.echo(json.dumps(sorted(rows, key=lambda r: str(r["name"])), indent=2))
+        print_json(sorted(rows, key=lambda r: str(r["name"])))
         return
-    for n in sorted([*known, *others]):
-        state, what = (known[n].state, known[n].what) if n in known else ("ready", "made, or from a package")
-        typer.echo(f"{n:<16} {state:<9} {what}")
+    described = {n: (k.state, k.what) for n, k in known.items()}
+    described |= dict.fromkeys(others, ("ready", "made, or from a package"))
+    print_table(("set", "state", "what"), [(n, *described[n]) for n in sorted(described)])
     typer.echo("a folder of your own: brainalign stimuli new FOLDER --from SOUNDS")
 
 
@@ -201,7 +224,7 @@ def show(stimuli: Set, as_json: Json = False) -> None:
         facts["n_sounds"] = len(loaded)
         facts["categories"] = {str(c): int(n) for c, n in loaded.table["category"].value_counts(sort=False).items()}
     if as_json:
-        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        print_json(facts)
         return
     for key, value in facts.items():
         if isinstance(value, dict):

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
+from brainalign._progress import track
 from brainalign.brain.data import BrainData
 from brainalign.errors import MeasureError, did_you_mean
 from brainalign.measures.difference_test import POPULATIONS, Inference, difference_test, paired_t_power
@@ -268,10 +269,8 @@ class _Simulation:
 
     def samples(self, n_simulations: int, what: str) -> Iterator[Sample]:
         """Yield simulated studies; the same for the same seed, and the first ones the same for more simulations."""
-        from tqdm import tqdm
-
         stream = (POWER, FALSE_POSITIVES, "equally good models").index(what)
-        for simulation in tqdm(range(n_simulations), desc=what, disable=not self.progress):
+        for simulation in track(range(n_simulations), what, unit="study", show=self.progress):
             rng = np.random.default_rng([self.seed, stream, simulation])
             yield draw_sample(self.population, max(self.subjects), self.category, rng)
 

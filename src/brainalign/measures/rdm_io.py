@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from brainalign._files import write_then_rename
+from brainalign._files import HDF5Stream, write_then_rename
+from brainalign._reading import check_netcdf, read_npz, reading
 from brainalign.errors import MeasureError, MissingExtraError, did_you_mean, name_some
 from brainalign.measures.rdm import RDMs, check_rdms, make_rdms, pair_values
 from brainalign.measures.rdm_compare import square
@@ -46,7 +46,8 @@ def save_rdms(rdms: RDMs, path: str | Path) -> Path:
         raise MeasureError(f"RDMs are saved as netCDF or npz: {path.name!r} must end in '.nc' or '.npz'")
     with write_then_rename(path) as temporary:
         if path.suffix == ".nc":
-            rdms.drop_attrs().rename("rdms").to_dataset().to_netcdf(temporary, engine="h5netcdf")
+            with HDF5Stream(temporary) as stream:
+                rdms.drop_attrs().rename("rdms").to_dataset().to_netcdf(stream, engine="h5netcdf")
         else:
             names: dict[str, Any] = {name: rdms[name].values.astype(str) for name in ("rdm", "stimulus")}
             if "category" in rdms.coords:
@@ -76,15 +77,12 @@ def load_rdms(path: str | Path) -> RDMs:
     path = Path(path)
     if not path.is_file():
         raise MeasureError(f"no file {path}")
-    try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                found = {name: archive[name] for name in archive.files}
-        else:
-            with xr.open_dataset(path, engine="h5netcdf") as dataset:
-                found = {str(name): dataset[name].values for name in dataset.variables}
-    except (OSError, ValueError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile) as why:
-        raise MeasureError(f"{path.name} cannot be read as RDMs: {why}") from why
+    if path.suffix == ".npz":
+        found = read_npz(path, MeasureError)
+    else:
+        check_netcdf(path, MeasureError)
+        with reading(path, "RDMs", MeasureError), xr.open_dataset(path, engine="h5netcdf") as dataset:
+            found = {str(name): dataset[name].values for name in dataset.variables}
     lacking = [name for name in _ARRAYS if name not in found]
     if lacking:
         raise MeasureError(

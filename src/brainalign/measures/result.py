@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import xarray as xr
 
+from brainalign._html import html_card, html_list, html_table
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -78,9 +80,8 @@ class Result:
 
     def _repr_html_(self) -> str:
         shown = self.table.drop(columns="measure")
-        return f"<h4>{self.measure}</h4>" + shown.to_html(
-            index=False, float_format=lambda x: f"{x:.3g}", na_rep="", max_rows=30
-        )
+        table = html_table(list(shown.columns), shown.itertuples(index=False, name=None), "estimates")
+        return html_card(self.measure, {}, table, html_list("warnings", self.warnings))
 
 
 def result_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:

@@ -50,6 +50,8 @@ class LayerArray:
         """Find out which sounds are there and whole; what is wrong goes into `damage`."""
         try:
             record = json.loads(self.path.with_suffix(".json").read_text(encoding="utf-8"))
+            if (record["layer"], record["layout"]) != (self.layer, self.layout):
+                raise ValueError("its record is of another layer")
             shape = (self.n_sounds, int(record["n_parts"]), int(record["n_channels"]))
             sums = np.fromfile(self.path.with_suffix(".sums"), np.uint8).reshape(self.n_sounds, SUM_BYTES)
             header = _npy_header(shape)
@@ -57,7 +59,7 @@ class LayerArray:
                 if stream.read(len(header)) != header:
                     raise ValueError("its header is not the one written")
             values = np.memmap(self.path, "<f4", "r", len(header), shape)
-        except (OSError, ValueError, KeyError, TypeError) as why:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as why:
             self.damage = [f"{self.path.name}: {why}"]
             return
         self.shape = shape
@@ -153,6 +155,10 @@ class DiskStore:
     def __init__(self, arrays: dict[str, LayerArray], limit_gib: float | None) -> None:
         self.arrays, self._limit = arrays, limit_gib
         self.done = {layer: array.done for layer, array in arrays.items()}
+
+    @property
+    def folder(self) -> Path:
+        return next(iter(self.arrays.values())).path.parent
 
     @property
     def shapes(self) -> Shapes:

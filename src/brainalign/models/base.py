@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from brainalign._html import html_card, html_fold, html_list, html_table
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -58,3 +60,13 @@ class AudioModel(Protocol):
             the sound (no frames of padding that the model adds to a fixed length).
         """
         ...
+
+
+class ShownModel:
+    """What a notebook shows of a model: a class that has the attributes of an AudioModel inherits it."""
+
+    def _repr_html_(self: AudioModel) -> str:
+        facts = {"sample rate": f"{self.sample_rate} Hz", "shortest sound": f"{self.minimum_samples} samples"}
+        layers = html_table(("layer", "axes"), self.layouts.items(), "layers")
+        record = html_list("record", [f"{name}: {value}" for name, value in self.record.items()])
+        return html_card(self.name, facts, html_fold(f"layers ({len(self.layouts)})", layers), record)

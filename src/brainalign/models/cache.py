@@ -7,7 +7,8 @@ A cache folder holds, for each model, list of sounds and pooling,
 * ``KEY/LAYER.npy``: float32, (sound, part, channel), parts as the pooling gives them;
 * ``KEY/LAYER.sums``: a digest of 16 bytes for each sound, zeros as long as the sound was not heard;
 * ``KEY/LAYER.json``: the name of the layer, its layout, and the shape of the array;
-* ``KEY.lock``: held by the process that writes.
+* ``KEY/costs``: what hearing took so far, as JSON;
+* ``KEY.lock``: held by the process that writes; several may listen for it.
 
 Values are written before their digest, so that whatever kills the process, a sound is there and whole or not there.
 """
@@ -20,8 +21,8 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatch
 from importlib.metadata import version
@@ -30,7 +31,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainalign._files import write_then_rename
+from brainalign._files import remove_leftovers, write_then_rename
+from brainalign.engine.costs import Cost
 from brainalign.errors import ModelError, did_you_mean, name_some
 from brainalign.models._arrays import SUM_BYTES, LayerArray
 
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 
 #: Version of the code that stands between a model and its activations.
 VERSION = version("brainalign")
+#: More than any set has: an entry that says so is damaged.
+MAXIMUM_SOUNDS = 10**8
 
 
 def cache_folder() -> Path:
@@ -116,17 +120,18 @@ def open_entry(
     """
     from filelock import FileLock
 
-    entry = folder / _key(identity)
+    entry = folder / key_of(identity)
     lock = FileLock(entry.with_suffix(".lock"))
-    failure = None
+    failure: BaseException | None = None
     try:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _acquire(lock, f"{identity['model']} into {entry}")
+            remove_leftovers(entry)
             with write_then_rename(entry / "entry.json") as temporary:
                 temporary.write_text(json.dumps({**identity, "stimulus_set": stimulus_set}), encoding="utf-8")
         except OSError as why:
-            failure = why
+            failure = why.__cause__ or why
         arrays: dict[str, LayerArray] | None = _layer_arrays(entry, layouts, int(identity["n_sounds"]))
         if failure is not None and not all(array.done.all() for array in (arrays or {}).values()):
             warnings.warn(f"the cache {folder} cannot be written ({failure}); going on without it", stacklevel=3)
@@ -136,8 +141,25 @@ def open_entry(
         lock.release()
 
 
-def _key(identity: Mapping[str, Any]) -> str:
+def key_of(identity: Mapping[str, Any]) -> str:
+    """Return the name of the folder of an entry: the digest of what :func:`entry_identity` gives."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def add_cost(entry: Path, cost: Cost) -> None:
+    """Add what hearing some of the sounds took to what is noted in an entry; for the process that holds its lock."""
+    total = read_cost(entry) or Cost()
+    total.add(cost)
+    with suppress(OSError), write_then_rename(entry / "costs") as temporary:
+        temporary.write_text(json.dumps(asdict(total)), encoding="utf-8")
+
+
+def read_cost(entry: Path) -> Cost | None:
+    """Return what hearing the sounds of an entry took, in all runs together; None if nothing is noted."""
+    try:
+        return Cost(**{k: float(v) for k, v in json.loads((entry / "costs").read_text(encoding="utf-8")).items()})
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
 
 
 def _acquire(lock: BaseFileLock, what: str) -> None:
@@ -231,7 +253,9 @@ def _read_entry(entry: Path) -> CacheEntry:
         record = json.loads((entry / "entry.json").read_text(encoding="utf-8"))
         found |= {name: str(record[name]) for name in ("model", "stimulus_set", "pooling")}
         n_sounds = int(record["n_sounds"])
-    except (OSError, ValueError, KeyError, TypeError):
+        if not 0 <= n_sounds <= MAXIMUM_SOUNDS:
+            raise ValueError(n_sounds)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         found |= dict.fromkeys(("model", "stimulus_set", "pooling"), "?")
         return CacheEntry(**found, layers=(), n_sounds=0, sounds_done=0, readable=False)
     layers, done = [], np.ones(n_sounds, dtype=bool)
@@ -240,7 +264,7 @@ def _read_entry(entry: Path) -> CacheEntry:
             layers.append(str(json.loads(path.read_text(encoding="utf-8"))["layer"]))
             sums = np.fromfile(path.with_suffix(".sums"), np.uint8).reshape(n_sounds, SUM_BYTES)
             done &= sums.any(axis=1)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             done[:] = False
     sounds_done = int(done.sum()) if layers else 0
     return CacheEntry(**found, layers=tuple(layers), n_sounds=n_sounds, sounds_done=sounds_done)
@@ -274,13 +298,13 @@ def _damage(entry: CacheEntry) -> list[str]:
     record = json.loads((entry.folder / "entry.json").read_text(encoding="utf-8"))
     record.pop("stimulus_set")
     found = []
-    if _key(record) != entry.key:
+    if key_of(record) != entry.key:
         found.append("entry.json does not fit its digest")
     for path in _layer_records(entry.folder):
         try:
             own = json.loads(path.read_text(encoding="utf-8"))
             array = LayerArray(entry.folder, str(own["layer"]), str(own["layout"]), entry.n_sounds)
-        except (OSError, ValueError, KeyError, TypeError) as why:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as why:
             found.append(f"{path.name} cannot be read: {why}")
             continue
         found += array.damage

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from brainalign._files import sha256
 from brainalign.errors import ModelError, StimulusError, did_you_mean, name_some
 from brainalign.models._options import split_options
+from brainalign.models.base import ShownModel
 from brainalign.models.descriptions import table_responses
 from brainalign.responses import Responses
 from brainalign.stimuli.sets import read_text_table
@@ -36,7 +37,7 @@ CLAP = "hf:"
 
 
 @dataclass(frozen=True)
-class CaptionModel:
+class CaptionModel(ShownModel):
     """Embeddings of the captions of each clip, averaged where it has several.
 
     Attributes

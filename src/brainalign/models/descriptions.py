@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from brainalign.errors import ModelError, did_you_mean, name_some
+from brainalign.models.base import ShownModel
 from brainalign.responses import Responses, make_responses, with_columns
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class TableModel(Protocol):
 
 
 @dataclass(frozen=True)
-class OneHot:
+class OneHot(ShownModel):
     """One unit for each value of a column of the stimulus table: 1 for stimuli that have it, 0 for others.
 
     Attributes

@@ -6,8 +6,9 @@ import json
 import tempfile
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,13 +16,14 @@ import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
+from brainalign.engine import Cost, Engine, measured
 from brainalign.errors import ModelError
 from brainalign.models._arrays import DiskStore, LayerArray, MemoryStore, Shapes, flat
-from brainalign.models._listener import Listener, Sound, read_ahead, read_sound
+from brainalign.models._listener import Listener, read_sound
+from brainalign.models._shards import Filling, fill
 from brainalign.models.base import AudioModel
-from brainalign.models.cache import entry_identity, open_entry
+from brainalign.models.cache import entry_identity, key_of, open_entry
 from brainalign.models.descriptions import TableModel
 from brainalign.models.layers import select_layers
 from brainalign.models.pooling import parse_pooling
@@ -30,10 +32,6 @@ from brainalign.responses import DIMS, Responses, check_responses, with_columns
 if TYPE_CHECKING:
     from brainalign.stimuli import StimulusSet
 
-#: Sounds of different lengths wait for others of their length; so many samples (64 million, 256 MB) at most.
-WAITING_SAMPLES = 2**26
-#: ... and so many batches.
-WAITING_BATCHES = 8
 #: Two passes of a sound through the same model differ by less than this, relative to the largest activation.
 ROUNDING = 0.01
 
@@ -49,6 +47,8 @@ def extract(
     cache: Path | str | None = None,
     memory_limit_gib: float = 8.0,
     progress: bool = False,
+    engine: Engine | None = None,
+    load: Callable[[], AudioModel] | None = None,
 ) -> Responses:
     """Extract the pooled activations of layers for every sound of a set.
 
@@ -81,6 +81,11 @@ def extract(
         none.
     progress : bool
         Show a progress bar.
+    engine : Engine, optional
+        Where shards of the sounds are heard (:func:`brainalign.engine.open_engine`): one thread each, and the same
+        numbers to the bit on any engine. In this process, with its threads as they are, if not given.
+    load : callable, optional
+        Takes nothing and gives the model again; by it workers load the model, which else travels to them.
 
     Returns
     -------
@@ -105,18 +110,130 @@ def extract(
     --------
     extract_layers : The same, layer by layer, with memory that does not grow with the number of sounds.
     """
-    if isinstance(model, TableModel):
-        return _described(model, stimuli, layers, pooling)
-    listener = _listener(model, layers, pooling, batch_size, device)
-    with ExitStack() as stack:
-        arrays = None if cache is None else _cached(stack, listener, stimuli, Path(cache))
-        store: MemoryStore | DiskStore
-        if arrays is None:
-            store = MemoryStore(listener.layers, len(stimuli), memory_limit_gib)
+    wanted = Wanted(model, stimuli, layers, pooling, load)
+    (heard,) = extract_all(
+        [wanted], batch_size=batch_size, device=device, cache=cache, memory_limit_gib=memory_limit_gib,
+        progress=progress, engine=engine,
+    )  # fmt: skip
+    return heard.responses
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of :func:`extract_all`: a model, sounds, layers and pooling as in :func:`extract`.
+
+    Attributes
+    ----------
+    model : AudioModel or TableModel
+        What listens.
+    stimuli : StimulusSet
+        What is played.
+    layers : sequence of str, or str, or None
+        Which layers; all if None.
+    pooling : str
+        What is kept of the frames.
+    load : callable or None
+        Gives the model again, on a worker.
+    """
+
+    model: AudioModel | TableModel
+    stimuli: StimulusSet
+    layers: Sequence[str] | str | None = None
+    pooling: str = "mean"
+    load: Callable[[], AudioModel] | None = None
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What an extraction gave, what it took, and whether it was all in the cache.
+
+    Attributes
+    ----------
+    responses : Responses
+        As :func:`extract` gives them.
+    cost : Cost
+        What it took; of what the cache had, what it took then.
+    from_cache : bool
+        Whether no sound had to be heard.
+    """
+
+    responses: Responses
+    cost: Cost
+    from_cache: bool
+
+
+def extract_all(
+    wanted: Sequence[Wanted],
+    *,
+    batch_size: int = 16,
+    device: str = "cpu",
+    cache: Path | str | None = None,
+    memory_limit_gib: float = 8.0,
+    progress: bool = False,
+    engine: Engine | None = None,
+) -> list[Heard]:
+    """Extract the responses of several models side by side, in shards of their sounds.
+
+    Parameters
+    ----------
+    wanted : sequence of Wanted
+        Models and sounds.
+    batch_size, device, cache, memory_limit_gib, progress, engine
+        As for :func:`extract`; one process writes the cache, whichever hears.
+
+    Returns
+    -------
+    list of Heard
+        In the order of `wanted`.
+
+    Raises
+    ------
+    BrainalignError
+        As :func:`extract` does.
+    """
+    found: dict[int, Heard] = {}
+    listeners: dict[int, Listener] = {}
+    for i, one in enumerate(wanted):
+        if isinstance(one.model, TableModel):
+            with measured() as cost:
+                described = _described(one.model, one.stimuli, one.layers, one.pooling)
+            found[i] = Heard(described, cost, False)
         else:
-            store = DiskStore(arrays, memory_limit_gib if len(arrays) > 1 else None)
-        _fill(store, listener, stimuli, progress)
-        return _responses(store.values(), listener, stimuli, store.shapes)
+            listeners[i] = _listener(one.model, one.layers, one.pooling, batch_size, device)
+    folder = None if cache is None else Path(cache)
+    identities = {
+        i: None if folder is None else entry_identity(own.model, wanted[i].stimuli, own.pooling.name)
+        for i, own in listeners.items()
+    }
+    for group in _groups(identities):
+        with ExitStack() as stack:
+            opened = []
+            for i in group:
+                one, own = wanted[i], listeners[i]
+                arrays = _cached(stack, own, one.stimuli, folder, identities[i])
+                store: MemoryStore | DiskStore = MemoryStore(own.layers, len(one.stimuli), memory_limit_gib)
+                if arrays is not None:
+                    store = DiskStore(arrays, memory_limit_gib if len(arrays) > 1 else None)
+                opened.append(Filling(store, own, one.stimuli, one.load))
+            fill(opened, engine, progress)
+            for i, filling in zip(group, opened, strict=True):
+                responses = _responses(filling.store.values(), listeners[i], wanted[i].stimuli, filling.store.shapes)
+                found[i] = Heard(responses, *filling.costs())
+    return [found[i] for i in range(len(wanted))]
+
+
+#: Entries of the cache that are open at once; each holds a file.
+OPEN_ENTRIES = 32
+
+
+def _groups(identities: Mapping[int, Mapping[str, Any] | None]) -> Iterator[list[int]]:
+    """Give what is extracted at once: no entry twice, and in one order everywhere, so that none waits for ever."""
+    keys = {i: str(i) if identity is None else key_of(identity) for i, identity in identities.items()}
+    left = sorted(keys, key=lambda i: (keys[i], i))
+    while left:
+        group = [i for n, i in enumerate(left) if n == 0 or keys[left[n - 1]] != keys[i]][:OPEN_ENTRIES]
+        left = [i for i in left if i not in group]
+        yield group
 
 
 def extract_layers(
@@ -155,13 +272,14 @@ def extract_layers(
     listener = _listener(model, layers, pooling, batch_size, device)
     with ExitStack() as stack:
         with ExitStack() as writing:
-            arrays = None if cache is None else _cached(writing, listener, stimuli, Path(cache))
+            identity = None if cache is None else entry_identity(model, stimuli, listener.pooling.name)
+            arrays = _cached(writing, listener, stimuli, None if cache is None else Path(cache), identity)
             temporary = arrays is None
             if arrays is None:
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="brainalign-")))
                 arrays = {k: LayerArray(folder, k, model.layouts[k], len(stimuli)) for k in listener.layers}
             store = DiskStore(arrays, None)
-            _fill(store, listener, stimuli, progress)
+            fill([Filling(store, listener, stimuli)], None, progress)
         # The lock of the cache is free again: whoever takes the layers may take long.
         for layer, array in arrays.items():
             values = np.array(array.read()) if temporary else array.read()
@@ -191,8 +309,16 @@ def _listener(
     return Listener(model, select_layers(model, layers), parse_pooling(pooling), batch_size, device)
 
 
-def _cached(stack: ExitStack, listener: Listener, stimuli: StimulusSet, folder: Path) -> dict[str, LayerArray] | None:
+def _cached(
+    stack: ExitStack,
+    listener: Listener,
+    stimuli: StimulusSet,
+    folder: Path | None,
+    identity: Mapping[str, Any] | None,
+) -> dict[str, LayerArray] | None:
     """Open the arrays of the cache; None, with a warning, if it cannot serve this model."""
+    if folder is None or identity is None:
+        return None
     model = listener.model
     module = getattr(model, "module", None)
     if isinstance(module, torch.nn.Module) and any(part._forward_hooks for part in module.modules()):
@@ -201,7 +327,6 @@ def _cached(stack: ExitStack, listener: Listener, stimuli: StimulusSet, folder: 
             stacklevel=3,
         )
         return None
-    identity = entry_identity(model, stimuli, listener.pooling.name)
     layouts = {layer: model.layouts[layer] for layer in listener.layers}
     arrays = stack.enter_context(open_entry(folder, identity, f"{stimuli.name} {stimuli.manifest.version}", layouts))
     if arrays is None or _same_as_before(arrays, listener, stimuli):
@@ -228,55 +353,6 @@ def _same_as_before(arrays: Mapping[str, LayerArray], listener: Listener, stimul
                 if before.shape != now.shape or np.abs(before - now).max() > ROUNDING * np.abs(now).max():
                     return False
     return True
-
-
-def _fill(store: MemoryStore | DiskStore, listener: Listener, stimuli: StimulusSet, progress: bool) -> None:
-    """Listen to every sound that the store lacks."""
-    lacking = np.flatnonzero(~np.all(list(store.done.values()), axis=0))
-    waiting: dict[int, list[Sound]] = defaultdict(list)
-    n, name = len(stimuli), listener.model.name
-    bar = tqdm(total=n, initial=n - len(lacking), desc=name, unit="sound", disable=not progress)
-    first: Sound | None = None
-    with bar, closing(read_ahead(listener, stimuli, lacking.tolist())) as sounds:
-        for sound in sounds:
-            first = first or sound
-            if listener.pooling.name == "none" and len(sound.waveform) != len(first.waveform):
-                raise ModelError(
-                    f"pooling 'none' takes sounds of one length: {first.name!r} has {len(first.waveform)} samples, "
-                    f"{sound.name!r} has {len(sound.waveform)}; use another pooling, or cut the sounds"
-                )
-            same_length = waiting[len(sound.waveform)]
-            same_length.append(sound)
-            if len(same_length) < listener.batch_size and _may_wait(waiting, listener.batch_size):
-                continue
-            fullest = max(waiting, key=lambda n: len(waiting[n]))
-            _write(store, listener, stimuli, waiting.pop(fullest), bar)
-        for batch in waiting.values():
-            _write(store, listener, stimuli, batch, bar)
-
-
-def _may_wait(waiting: Mapping[int, list[Sound]], batch_size: int) -> bool:
-    n_sounds = sum(len(batch) for batch in waiting.values())
-    n_samples = sum(length * len(batch) for length, batch in waiting.items())
-    return n_sounds < WAITING_BATCHES * batch_size and n_samples < WAITING_SAMPLES
-
-
-def _write(
-    store: MemoryStore | DiskStore, listener: Listener, stimuli: StimulusSet, batch: list[Sound], bar: Any
-) -> None:
-    layers = [k for k, done in store.done.items() if not done[[sound.row for sound in batch]].all()]
-    for heard, pooled in listener.listen(batch, layers):
-        for layer, values in pooled.items():
-            shape = store.shapes.get(layer, values.shape[1:])
-            if values.shape[1:] != shape:
-                model = listener.model
-                raise ModelError(
-                    f"{model.name}, layer {layer!r}: {values[0].size} units for stimulus {heard[0].name!r}, "
-                    f"{shape[0] * shape[1]} for {stimuli.ids[int(np.argmax(store.done[layer]))]!r}; "
-                    f"is its layout {model.layouts[layer]!r}?"
-                )
-        store.write(np.array([sound.row for sound in heard]), pooled)
-        bar.update(len(heard))
 
 
 def _responses(values: NDArray[np.float32], listener: Listener, stimuli: StimulusSet, shapes: Shapes) -> Responses:

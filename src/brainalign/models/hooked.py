@@ -16,7 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from brainalign._reading import reading
 from brainalign.errors import ModelError, did_you_mean, name_some
+from brainalign.models.base import ShownModel
 from brainalign.models.hooks import Target, find_item, hooking, parse_layer, recording, replace_item
 
 #: Takes a layer's name and its activations, gives what is wanted of them.
@@ -24,7 +26,7 @@ Pool = Callable[[str, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class HookedModel:
+class HookedModel(ShownModel):
     """A torch module and which outputs of its submodules are layers.
 
     :meth:`from_module` finds the layers by itself.
@@ -414,15 +416,12 @@ def load_weights(module: nn.Module, path: Path) -> None:
         If the file is missing, is not safetensors, or belongs to another architecture; the message names the
         tensors that differ.
     """
-    import safetensors
     from safetensors.torch import load_file
 
     if not path.is_file():
         raise ModelError(f"no weights file {path}")
-    try:
+    with reading(path, "a safetensors file", ModelError):
         weights = load_file(path)
-    except (safetensors.SafetensorError, OSError, ValueError) as why:
-        raise ModelError(f"{path} is not a safetensors file: {why}") from why
     own = module.state_dict()
     differ = [f"{k} is missing" for k in own if k not in weights]
     differ += [f"{k} is unknown" for k in weights if k not in own]

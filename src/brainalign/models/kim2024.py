@@ -8,7 +8,6 @@ parameter count and a map one band high.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from brainalign._files import sha256
+from brainalign._reading import read_json, reading
 from brainalign.errors import ModelError, did_you_mean
 from brainalign.models.hooked import HookedModel, load_weights, weights_digest
 from brainalign.models.logmel import HOP_SAMPLES, SAMPLE_RATE, LogMel
 
 N_CLASSES = 527
+MAXIMUM_CLASSES = 100_000
 #: Receptive field of one unit of ``conv4``: the shortest spectrogram, in frames, that the network takes.
 MINIMUM_FRAMES = 121
 LAYOUTS = {
@@ -165,12 +166,13 @@ def _n_classes(path: Path) -> int:
 
     if not path.is_file():
         raise ModelError(f"no weights file {path}")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            if "fc2.bias" in file.keys():  # noqa: SIM118  (a safetensors file is no mapping)
-                return int(file.get_slice("fc2.bias").get_shape()[0])
-    except (safetensors.SafetensorError, OSError) as why:
-        raise ModelError(f"{path} is not a safetensors file: {why}") from why
+    with reading(path, "a safetensors file", ModelError), safetensors.safe_open(path, framework="pt") as file:
+        if "fc2.bias" in file.keys():  # noqa: SIM118  (a safetensors file is no mapping)
+            shape = file.get_slice("fc2.bias").get_shape()
+            # What is built for them has 4096 weights for each class: a header may announce any number of them.
+            if len(shape) != 1 or not 0 < shape[0] <= MAXIMUM_CLASSES:
+                raise ModelError(f"{path.name}: fc2.bias has the shape {shape}, at most {MAXIMUM_CLASSES} classes")
+            return int(shape[0])
     return N_CLASSES
 
 
@@ -179,10 +181,7 @@ def _card(weights: Path, n_classes: int) -> dict[str, Any]:
     path = weights.with_suffix(".json")
     if not path.is_file():
         return {}
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as why:
-        raise ModelError(f"{path}, the card of {weights.name}, is not JSON: {why}; mend it or move it away") from why
+    card = read_json(path, f"the card of {weights.name}", ModelError)
     if not isinstance(card, dict):
         raise ModelError(f"{path}, the card of {weights.name}, is not a JSON object; mend it or move it away")
     found = sha256(weights)

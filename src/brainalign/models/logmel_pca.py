@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from brainalign._files import write_then_rename
+from brainalign._reading import read_json_object
 from brainalign.errors import ModelError, StimulusError, did_you_mean
 from brainalign.models.hooked import HookedModel, load_weights, weights_digest
 from brainalign.models.logmel import HOP_SAMPLES, N_MELS, SAMPLE_RATE, LogMel
@@ -314,7 +315,7 @@ def _load_file(path: Path) -> HookedModel:
         raise ModelError(f"no file of components {path}")
     card = path.with_suffix(".json")
     try:
-        record = json.loads(card.read_text(encoding="utf-8"))
+        record = read_json_object(card, "a card of logmel-pca", ModelError)
         projection = Projection(int(record["n_components"]), int(record["window_frames"]))
         expected = record["weights_sha256"]
     except FileNotFoundError as why:

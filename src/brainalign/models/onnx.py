@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from brainalign.errors import MissingExtraError, ModelError, did_you_mean
 from brainalign.models._options import read_rate, split_options
+from brainalign.models.base import ShownModel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,7 +63,7 @@ def load_onnx(variant: str = "", *, pretrained: bool = True) -> OnnxModel:
     return OnnxModel(path, sample_rate=rate, name=f"onnx:{variant}")
 
 
-class OnnxModel:
+class OnnxModel(ShownModel):
     """An AudioModel over an ONNX file, on the CPU.
 
     Parameters

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brainalign._reading import check_zip, reason
 from brainalign.errors import ModelError, did_you_mean, name_some
 from brainalign.models.hooked import load_weights, weights_digest
 from brainalign.models.prepared import MONO_RULE, PreparedModel, receptive_field
@@ -115,10 +116,11 @@ def _load(network: nn.Module, path: Path, bundle: Any) -> None:
         return
     if not path.is_file():
         raise ModelError(f"no weights file {path}")
+    check_zip(path, ModelError)
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as why:
-        raise ModelError(f"{path} cannot be read as tensors alone: {str(why).splitlines()[0]}") from why
+        raise ModelError(f"{path} cannot be read as tensors alone: {reason(why)}") from why
     if not isinstance(weights, Mapping) or not all(isinstance(v, Tensor) for v in weights.values()):
         raise ModelError(f"{path} does not hold tensors by name")
     weights = dict(weights)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from brainalign._files import data_folder, write_then_rename
+from brainalign._reading import read_npz
 from brainalign.errors import ModelError, did_you_mean, name_some
 
 if TYPE_CHECKING:
@@ -115,11 +116,7 @@ def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """
     if not path.is_file():
         raise ModelError(f"no file {path.name} in {path.parent}")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError) as why:
-        raise ModelError(f"{path} is not a file of arrays: {why}") from why
+    arrays = read_npz(path, ModelError)
     differ = [f"{n} is missing" for n in names if n not in arrays] + [
         f"{n} is unknown" for n in arrays if n not in names
     ]
@@ -229,7 +226,7 @@ def read_class_names(path: Path, n_classes: int) -> tuple[str, ...]:
         return ()
     try:
         names = json.loads(header["class_names"])
-    except ValueError as why:
+    except (ValueError, RecursionError) as why:
         raise ModelError(f"the class_names in the header of {path.name} are not JSON: {why}") from why
     if not isinstance(names, list) or len(names) != n_classes or not all(isinstance(name, str) for name in names):
         raise ModelError(f"the class_names in the header of {path.name} are not a list of {n_classes} names")

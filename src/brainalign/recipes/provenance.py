@@ -7,12 +7,20 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from brainalign._files import sha256
 from brainalign.brain import BrainData
+from brainalign.recipes.identity import Digests
+from brainalign.recipes.repeat import Source
 from brainalign.recipes.schema import Recipe
 from brainalign.stimuli import StimulusSet
+
+if TYPE_CHECKING:
+    from brainalign.models.base import AudioModel
+
+#: Format of results folders. It rises when a reader of the old ones would misunderstand the new ones; further keys and
+#: columns do not raise it. :func:`brainalign.report.saved.load_run` says what it reads.
+FORMAT = 1
 
 _PACKAGES = (
     "brainalign", "torch", "torchaudio", "numpy", "scipy", "scikit-learn", "pandas", "statsmodels", "xarray",
@@ -36,10 +44,9 @@ _BRAIN_FACTS = ("name", "version", "citation", "licence", "warnings")
 
 def provenance(
     recipe: Recipe,
-    path: Path,
-    name: str,
+    source: Source,
     stimuli: StimulusSet,
-    models: list[dict[str, Any]],
+    models: Sequence[AudioModel],
     brains: Sequence[BrainData],
     selection: StimulusSet | None = None,
 ) -> dict[str, Any]:
@@ -49,14 +56,12 @@ def provenance(
     ----------
     recipe : Recipe
         As run, the seed included.
-    path : Path
-        Its file.
-    name : str
-        What the user called it.
+    source : Source
+        Where it comes from.
     stimuli : StimulusSet
         The sounds; each is recorded by the digest of its samples.
-    models : list of dict
-        Name, layers and record of each model.
+    models : sequence of AudioModel
+        What listens.
     brains : sequence of BrainData
         What the models are compared with, if anything.
     selection : StimulusSet, optional
@@ -68,16 +73,21 @@ def provenance(
         Ready for JSON.
     """
     return {
-        "command": f"brainalign run {name} --seed {recipe.seed}",
+        "format": FORMAT,
+        "command": f"brainalign run {source.name} --seed {recipe.seed}",
         "invoked_as": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "recipe": recipe.model_dump(mode="json", exclude_none=True),
-        "recipe_sha256": sha256(path),
+        "recipe_name": source.name,
+        "recipe_sha256": source.digest,
         "seed": recipe.seed,
         "versions": versions(),
         "stimuli": _sounds(stimuli),
         **({} if selection is None else {"selection": _sounds(selection)}),
-        "models": models,
-        "brains": [{k: getattr(brain, k) for k in _BRAIN_FACTS} for brain in brains],
+        "models": [{"name": m.name, "sample_rate": m.sample_rate, "record": dict(m.record)} for m in models],
+        "brains": [
+            {**{k: getattr(brain, k) for k in _BRAIN_FACTS}, "sha256": Digests().of(brain.responses)}
+            for brain in brains
+        ],
     }
 
 

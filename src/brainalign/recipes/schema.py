@@ -6,8 +6,7 @@ import inspect
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, NoReturn
 
 from pydantic import (
     BaseModel,
@@ -16,22 +15,23 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
-    Strict,
     ValidationError,
-    create_model,
+    model_validator,
 )
-from pydantic.fields import FieldInfo
 
-from brainalign._files import shipped
+from brainalign._reading import check_names, read_toml_text
 from brainalign.brain import BRAINS
 from brainalign.errors import BrainalignError, RecipeError, did_you_mean
 from brainalign.measures import MEASURES
-from brainalign.measures.resampling import Seed
+from brainalign.measures.benchmarks import RANKING
+from brainalign.measures.resampling import Level, Seed
+from brainalign.measures.score_difference import Population
 from brainalign.models import MODELS
-from brainalign.stimuli import STIMULI
-
-#: Parameters of a measure that the runner passes; all others are options.
-GIVEN = frozenset({"responses", "all_responses", "selection", "brain", "model", "stimuli"})
+from brainalign.recipes.options import check_options, first_error, place_of
+from brainalign.recipes.places import Place, line_of
+from brainalign.registry import Registry
+from brainalign.stats.multiple import AdjustMethod
+from brainalign.stimuli import MANIPULATIONS, STIMULI
 
 
 class _Part(BaseModel):
@@ -39,18 +39,39 @@ class _Part(BaseModel):
 
 
 class ManipulationPart(BaseModel):
-    """A manipulation of the sounds; further keys are its parameters."""
+    """A manipulation of the sounds; further keys are its parameters.
+
+    Attributes
+    ----------
+    name : str
+        Which one; ``brainalign stimuli manipulate --list`` lists them.
+    """
 
     model_config = ConfigDict(extra="allow", strict=True)
 
     name: str
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Parameters of the manipulation."""
+        return dict(self.model_extra or {})
+
 
 class StimuliPart(_Part):
     """Which sounds: a known set or a folder, whole or a subset asked for by name; as they are, or manipulated.
 
-    `in_brain` leaves out sounds (after manipulation) to which some of the brain data have no response, and says how
-    many.
+    Attributes
+    ----------
+    set : str
+        A known set, or a folder, looked for beside the recipe.
+    ids : list of str
+        Only these stimuli, in this order.
+    categories : list of str
+        Only stimuli of these categories.
+    manipulate : list of tables
+        Manipulations, one after another.
+    in_brain : bool
+        Leave out sounds (after manipulation) to which some of the brain data have no response, and say how many.
     """
 
     set: str
@@ -61,7 +82,17 @@ class StimuliPart(_Part):
 
 
 class ModelPart(_Part):
-    """Which model, which of its layers (all if not given), and how its activations are pooled over time."""
+    """Which model, which of its layers, and how its activations are pooled over time.
+
+    Attributes
+    ----------
+    name : str
+        ``NAME[:VARIANT][@random:SEED or @permuted:SEED]``; ``brainalign models list`` lists the names.
+    layers : list of str
+        Names, globs, indices (``"#-1"``) or stages; all layers if not given.
+    pooling : str
+        Over time: ``mean``, ``mean-sd``, ``max``, ``last``, ``segments:K`` or ``none``.
+    """
 
     name: str
     layers: list[str] | None = None
@@ -69,7 +100,15 @@ class ModelPart(_Part):
 
 
 class BrainPart(BaseModel):
-    """Which brain data; a label where a recipe has the same data twice; further keys are options of their loader."""
+    """Which brain data; further keys are options of their loader.
+
+    Attributes
+    ----------
+    name : str
+        A data set; ``brainalign brain list`` lists them.
+    label : str
+        What tables call it; needed where a recipe has the same data twice.
+    """
 
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -88,9 +127,18 @@ class BrainPart(BaseModel):
 
 
 class MeasurePart(BaseModel):
-    """Which measure; a label where a recipe has the same measure twice; further keys are its options.
+    """Which measure; further keys are its options.
 
-    `models` and `brains` name those of the recipe's models and brain data that it is about, if not all.
+    Attributes
+    ----------
+    name : str
+        A measure.
+    label : str
+        What tables call it; needed where a recipe has the same measure twice.
+    models : list of str
+        Those of the recipe's models that it is about, if not all.
+    brains : list of str
+        Names or labels of those of the recipe's brain data that it is about, if not all.
     """
 
     model_config = ConfigDict(extra="allow", strict=True)
@@ -109,8 +157,32 @@ class MeasurePart(BaseModel):
 class ReconstructionPart(_Part):
     """Music from decoded embeddings: retrieved from a library, generated, and compared with what was heard.
 
-    `model`, `layer` and `measure` (its label, if it has one) say which decoded embedding; the model must be one of the
-    recipe's. See :func:`~brainalign.reconstruction.steps.reconstruct` for the rest.
+    Attributes
+    ----------
+    model : str
+        One of the recipe's models, whose embedding is decoded.
+    layer : str
+        Which of its layers; needed if several are decoded.
+    measure : str
+        The measure that decodes: its label, or its name.
+    library : str
+        A set of music to retrieve from: a known one, or a folder.
+    centre : bool
+        Take the mean of the library away before cosines are taken.
+    tagger : str
+        A model that names classes, by which music is compared.
+    generator : str
+        What generates music, such as ``musicldm:FOLDER``.
+    generator_options : table
+        Options of the generator.
+    text_model : str
+        One of the recipe's models, which gives embeddings of captions.
+    n_samples : int
+        Pieces of music for each embedding.
+    duration_s : float
+        Length of what is generated, in s; that of the clips if not given.
+    stands_for : str
+        What the sounds stand for, where they are stand-ins.
     """
 
     model: str
@@ -127,10 +199,65 @@ class ReconstructionPart(_Part):
     stands_for: str | None = None
 
 
-class Recipe(_Part):
-    """A whole analysis; `selection` are other sounds, which select units or fit a read-out.
+class LeaderboardPart(_Part):
+    """How the models are ranked, on a page and in tables of their own; docs/leaderboard.md says how to read them.
 
-    `brain` is one table, ``[brain]``, or several, ``[[brain]]``.
+    Attributes
+    ----------
+    measures : list of str
+        Labels (or names) of the measures that count; all that rank models if not given.
+    targets : list of str
+        Targets that count, each with the same weight; all units, or all components, if not given.
+    per_target : bool
+        Make every target a benchmark of its own.
+    generalise_to : {'stimuli', 'subjects', 'both'}
+        What the tests of encoding speak about; both if the brain data have subjects, else stimuli.
+    alpha : float
+        Level of the tests, for all pairs of a benchmark together.
+    correction : str
+        For the number of pairs: ``holm``, ``fdr_bh``, ...
+    """
+
+    measures: list[str] | None = None
+    targets: list[str] | None = None
+    per_target: bool = False
+    generalise_to: Population | None = None
+    alpha: Level = 0.05
+    correction: AdjustMethod = "holm"
+
+
+def _named(parts: Any) -> Any:
+    """Let a name stand for the table that says no more."""
+    return [{"name": part} if isinstance(part, str) else part for part in parts] if isinstance(parts, list) else parts
+
+
+class Recipe(_Part):
+    """A whole analysis.
+
+    Attributes
+    ----------
+    title : str
+        Title of the page.
+    question : str
+        What the analysis asks; stands at the top of the page.
+    seed : int
+        Of all random draws, unless a measure has its own.
+    stimuli : table
+        The sounds.
+    selection : table
+        Other sounds, which select units or fit a read-out, so that the sounds of the tests do not.
+    models : array of tables
+        The models that listen; a name may stand for a table.
+    brain : table or array of tables
+        The brain data, one ``[brain]`` or several ``[[brain]]``.
+    brains : list
+        More brain data, by name.
+    measures : array of tables
+        What is computed.
+    reconstruction : table
+        Music from decoded embeddings.
+    leaderboard : table
+        Ranks of the models.
     """
 
     title: str
@@ -138,10 +265,17 @@ class Recipe(_Part):
     seed: Seed = 0
     stimuli: StimuliPart
     selection: StimuliPart | None = None
-    models: list[ModelPart] = Field(min_length=1)
+    models: Annotated[list[ModelPart], BeforeValidator(_named)] = Field(min_length=1)
     brain: Annotated[list[BrainPart], BeforeValidator(lambda part: [part] if isinstance(part, dict) else part)] = []
+    brains: Annotated[list[BrainPart], BeforeValidator(_named)] = Field(default=[], exclude=True)
     measures: list[MeasurePart] = Field(min_length=1)
     reconstruction: ReconstructionPart | None = None
+    leaderboard: LeaderboardPart | None = None
+
+    @model_validator(mode="after")
+    def _join_brains(self) -> Recipe:
+        self.brain, self.brains = [*self.brain, *self.brains], []
+        return self
 
     def with_seed(self, seed: int) -> Recipe:
         """Return the recipe with this seed for all random draws, also where a measure had its own.
@@ -166,49 +300,7 @@ class Recipe(_Part):
         try:
             return Recipe.model_validate({**content, "seed": seed})
         except ValidationError as why:
-            raise RecipeError(_first_error(why, Recipe)) from why
-
-
-def shipped_recipes() -> dict[str, Path]:
-    """Return the analyses that ship, by name (``"kim2024/natsound165"``); recipes for training are not among them."""
-    return _shipped("[[measures]]")
-
-
-def _shipped(table: str) -> dict[str, Path]:
-    """Return the shipped TOML files that have a table, by name."""
-    folder = shipped("analyses")
-    files = [p for p in sorted(folder.rglob("*.toml")) if table in p.read_text(encoding="utf-8").splitlines()]
-    return {p.relative_to(folder).with_suffix("").as_posix(): p for p in files}
-
-
-def find_recipe(name: str | Path, kind: Literal["analysis", "training"] = "analysis") -> Path:
-    """Return the file of a recipe.
-
-    Parameters
-    ----------
-    name : str or path-like
-        A TOML file, or the name of a recipe that ships (``"kim2024/natsound165"``, ``"kim2024/train-no-music"``).
-    kind : {'analysis', 'training'}
-        What the recipe is for.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    RecipeError
-        If there is neither.
-    """
-    path = Path(name)
-    if path.is_file():
-        return path
-    known = shipped_recipes() if kind == "analysis" else _shipped("[training]")
-    plain = str(name).removeprefix("analyses/").removesuffix(".toml")
-    if plain in known:
-        return known[plain]
-    raise RecipeError(f"no file and no shipped recipe for {kind} {str(name)!r}; {did_you_mean(plain, known)}")
+            raise RecipeError(first_error(why, Recipe)) from why
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -228,188 +320,155 @@ def read_recipe(path: Path) -> Recipe:
     ------
     RecipeError
         If the file is not TOML, a key is unknown or missing, a value has the wrong type, or a name or option is
-        unknown; the message names the key and near misses.
+        unknown; the message names the file, the line, the key and near misses.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
+        text = read_toml_text(path, "valid TOML", RecipeError)
+        content = tomllib.loads(text)
+    except (ValueError, RecursionError) as why:
         raise RecipeError(f"{path} is not valid TOML: {why}") from why
+    try:
+        return recipe_from(content, path.parent)
+    except RecipeError as why:
+        line = line_of(text, _written(content, why.place))
+        raise RecipeError(f"{path}{'' if line is None else f':{line}'}: {why}", why.place) from why
+
+
+def recipe_from(content: Mapping[str, Any], folder: Path) -> Recipe:
+    """Make a recipe of what a file of one says, or a record of a run, and check every name and option in it.
+
+    Parameters
+    ----------
+    content : mapping
+        Keys and values.
+    folder : Path
+        What relative paths are relative to.
+
+    Returns
+    -------
+    Recipe
+        Checked.
+
+    Raises
+    ------
+    RecipeError
+        As :func:`read_recipe` does.
+    """
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as why:
-        raise RecipeError(f"{path}: {_first_error(why, Recipe)}") from why
-    try:
-        _check_names(recipe, path.parent)
-    except BrainalignError as why:
-        raise RecipeError(f"{path}: {why}") from why
+        raise RecipeError(first_error(why, Recipe), place_of(why)) from why
+    _check_names(recipe, folder)
     return recipe
+
+
+def _written(content: dict[str, Any], place: Place) -> Place:
+    """Return a place as the file has it: one [brain] is read as a list of one, and the names in brains follow it."""
+    if place[:1] != ("brain",) or len(place) < 2:
+        return place
+    own, position = content.get("brain", []), int(place[1])
+    n_own = 1 if isinstance(own, dict) else len(own)
+    if position >= n_own:
+        return ("brains", position - n_own)
+    return ("brain", *place[2:]) if isinstance(own, dict) else place
 
 
 def _check_names(recipe: Recipe, folder: Path) -> None:
     for sounds, where in ((recipe.stimuli, "stimuli"), (recipe.selection, "selection")):
         if sounds is not None and sounds.set not in STIMULI.names() and not (folder / sounds.set).is_dir():
             hint = did_you_mean(sounds.set, STIMULI.names())
-            raise RecipeError(f"{where}.set: no known set and no folder {sounds.set!r}; {hint}")
+            raise RecipeError(f"{where}.set: no known set and no folder {sounds.set!r}; {hint}", (where, "set"))
+        for i, step in enumerate(sounds.manipulate if sounds is not None else []):
+            place: Place = (where, "manipulate", i)
+            function = _registered(MANIPULATIONS, step.name.replace("_", "-"), (*place, "name"))
+            taken = frozenset(list(inspect.signature(function).parameters)[:1])
+            check_options(function, step.options, f"{where}.manipulate[{i}] ({step.name})", place, taken)
     for i, model in enumerate(recipe.models):
         name = model.name.split(":")[0].split("@")[0]
         if name not in MODELS.names():
-            raise RecipeError(f"models[{i}].name: no model named {name!r}; {did_you_mean(name, MODELS.names())}")
+            hint = did_you_mean(name, MODELS.names())
+            raise RecipeError(f"models[{i}].name: no model named {name!r}; {hint}", ("models", i, "name"))
     names = [model.name for model in recipe.models]
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
-        raise RecipeError(f"models: {twice[0]!r} is named twice")
-    labels = [m.label or m.name for m in recipe.measures]
-    twice = sorted({n for n in labels if labels.count(n) > 1})
-    if twice:
-        raise RecipeError(f'measures: {twice[0]!r} stands twice; give each a label of its own, label = "..."')
+    _check_once(names, "models", "is named twice")
+    labels = [b.label or "" for b in recipe.brain] + [m.label or "" for m in recipe.measures]
+    check_names(labels, "the label", RecipeError)
+    own_label = 'stands twice; give each a label of its own, label = "..."'
+    _check_once([m.label or m.name for m in recipe.measures], "measures", own_label)
     brains = [part.called for part in recipe.brain]
-    twice = sorted({n for n in brains if brains.count(n) > 1})
-    if twice:
-        raise RecipeError(f'brain: {twice[0]!r} stands twice; give each a label of its own, label = "..."')
+    _check_once(brains, "brain", own_label)
     for i, part in enumerate(recipe.brain):
-        check_options(BRAINS.get(part.name), part.options, f"brain[{i}]" if len(brains) > 1 else "brain")
+        loader = _registered(BRAINS, part.name, ("brain", i, "name"))
+        where = f"brain[{i}]" if len(brains) > 1 else "brain"
+        check_options(loader, part.options, where, ("brain", i), frozenset())
     for i, measure in enumerate(recipe.measures):
-        function, where = MEASURES.get(measure.name), f"measures[{i}] ({measure.name})"
-        for name in measure.models or []:
-            if name not in names:
-                raise RecipeError(f"{where}: models: the recipe has no model {name!r}; {did_you_mean(name, names)}")
-        for name in measure.brains or []:
-            if name not in brains:
-                raise RecipeError(f"{where}: brains: the recipe has no brain {name!r}; {did_you_mean(name, brains)}")
-        check_options(function, measure.options, where)
+        place = ("measures", i)
+        function, where = _registered(MEASURES, measure.name, (*place, "name")), f"measures[{i}] ({measure.name})"
+        for key, asked, known in (("model", measure.models, names), ("brain", measure.brains, brains)):
+            for name in asked or []:
+                if name not in known:
+                    message = f"{where}: {key}s: the recipe has no {key} {name!r}; {did_you_mean(name, known)}"
+                    raise RecipeError(message, (*place, f"{key}s"))
+        check_options(function, measure.options, where, place)
         if not recipe.brain and "brain" in inspect.signature(function).parameters:
-            raise RecipeError(f"{where} compares with a brain, but the recipe has no [brain]")
+            raise RecipeError(f"{where} compares with a brain, but the recipe has no [brain]", place)
     if recipe.stimuli.in_brain and not recipe.brain:
-        raise RecipeError("stimuli.in_brain asks for the sounds of the brain data, but the recipe has no [brain]")
+        message = "stimuli.in_brain asks for the sounds of the brain data, but the recipe has no [brain]"
+        raise RecipeError(message, ("stimuli", "in_brain"))
     if recipe.reconstruction is not None:
         _check_reconstruction(recipe, recipe.reconstruction, folder)
+    if recipe.leaderboard is not None:
+        _check_leaderboard(recipe, recipe.leaderboard)
     if recipe.selection and not any("selection" in _parameters(measure) for measure in recipe.measures):
-        raise RecipeError("selection: no measure of this recipe selects or fits by other sounds; leave this part out")
+        message = "selection: no measure of this recipe selects or fits by other sounds; leave this part out"
+        raise RecipeError(message, ("selection",))
+
+
+def _check_once(names: list[str], where: str, what: str) -> None:
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise RecipeError(f"{where}: {name!r} {what}", (where, i, "name"))
+
+
+def _registered(registry: Registry, name: str, place: Place) -> Callable[..., Any]:
+    try:
+        return registry.get(name)
+    except BrainalignError as why:
+        raise RecipeError(str(why), place) from why
 
 
 def _check_reconstruction(recipe: Recipe, part: ReconstructionPart, folder: Path) -> None:
     names = [model.name for model in recipe.models]
     for key, value in (("model", part.model), ("text_model", part.text_model)):
         if value is not None and value not in names:
-            raise RecipeError(f"reconstruction.{key}: the recipe has no model {value!r}; {did_you_mean(value, names)}")
+            _refuse(f"reconstruction.{key}: the recipe has no model {value!r}; {did_you_mean(value, names)}")
     labels = [m.label or m.name for m in recipe.measures if m.name == "decoding"]
     if part.measure not in labels:
-        raise RecipeError(f"reconstruction.measure: no measure decoding called {part.measure!r} in the recipe")
+        _refuse(f"reconstruction.measure: no measure decoding called {part.measure!r} in the recipe")
     if part.library is None and part.generator is None:
-        raise RecipeError("reconstruction: give a library to retrieve from, a generator, or both")
+        _refuse("reconstruction: give a library to retrieve from, a generator, or both")
     if part.library is not None and part.library not in STIMULI.names() and not (folder / part.library).is_dir():
         hint = did_you_mean(part.library, STIMULI.names())
-        raise RecipeError(f"reconstruction.library: no known set and no folder {part.library!r}; {hint}")
+        _refuse(f"reconstruction.library: no known set and no folder {part.library!r}; {hint}")
     if part.tagger is not None and part.tagger.split(":")[0] not in MODELS.names():
         hint = did_you_mean(part.tagger, MODELS.names())
-        raise RecipeError(f"reconstruction.tagger: no model named {part.tagger!r}; {hint}")
+        _refuse(f"reconstruction.tagger: no model named {part.tagger!r}; {hint}")
+
+
+def _check_leaderboard(recipe: Recipe, part: LeaderboardPart) -> None:
+    known = [m.label or m.name for m in recipe.measures if m.name in RANKING]
+    if not known:
+        _refuse(f"leaderboard: no measure of the recipe ranks models; add one of {', '.join(RANKING)}")
+    for name in part.measures or []:
+        if name not in known:
+            _refuse(f"leaderboard.measures: no measure {name!r} that ranks models; {did_you_mean(name, known)}")
+    if len(recipe.models) < 2:
+        _refuse("leaderboard: there is one model; ranks need at least two")
+
+
+def _refuse(message: str) -> NoReturn:
+    """Raise, with the key that the message begins with as its place."""
+    raise RecipeError(message, message.partition(":")[0].split("."))
 
 
 def _parameters(measure: MeasurePart) -> set[str]:
     return set(inspect.signature(MEASURES.get(measure.name)).parameters)
-
-
-def check_options(function: Callable[..., Any], options: dict[str, Any], where: str) -> None:
-    """Check options against the signature of what they are for.
-
-    Parameters
-    ----------
-    function : callable
-        A loader or a measure; its annotated parameters say which options there are.
-    options : dict
-        What the recipe says.
-    where : str
-        Place in the recipe, for messages.
-
-    Raises
-    ------
-    RecipeError
-        If an option is unknown, is lacking, or has the wrong type.
-    """
-    fields: dict[str, Any] = {}
-    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
-        if name not in GIVEN:
-            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-            fields[name] = (_lists_for_tuples(parameter.annotation), default)
-    schema = create_model(
-        "Options", __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True, strict=True), **fields
-    )
-    try:
-        schema.model_validate(options)
-    except ValidationError as why:
-        raise RecipeError(f"{where}: {_first_error(why, schema)}") from why
-
-
-def _lists_for_tuples(annotation: Any) -> Any:
-    """Let the tuples of an annotation be lists too, of the same types and length: TOML has no tuples."""
-    origin, parts = get_origin(annotation), get_args(annotation)
-    if origin is tuple:
-        return Annotated[annotation, Strict(False)]
-    if origin in (Union, UnionType):
-        return Union[tuple(_lists_for_tuples(part) for part in parts)]  # noqa: UP007
-    if origin is Annotated:
-        return Annotated[(_lists_for_tuples(parts[0]), *parts[1:])]
-    return annotation
-
-
-def _first_error(why: ValidationError, schema: type[BaseModel]) -> str:
-    error = why.errors()[0]
-    # Branches of a union add their types to the place; a reader needs the key alone.
-    place = [p for p in error["loc"] if isinstance(p, int) or not any(c in p for c in "[(")]
-    key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place).lstrip(".")
-    if error["type"] == "extra_forbidden":
-        return f"unknown key {key!r}; {did_you_mean(str(error['loc'][-1]), _keys_beside(schema, error['loc']))}"
-    if error["type"] == "missing":
-        return f"the key {key!r} is missing"
-    if error["type"] == "model_type":
-        return f'{key}: expected a table, such as {{name = "..."}}, found {error["input"]!r}'
-    found, expected = error["input"], _EXPECTED.get(error["type"], "")
-    if error["type"] in _LIMITS:
-        expected = _range(_own_limits(schema.model_fields.get(key)) or error["ctx"])
-    if error["type"] == "literal_error":
-        expected = str(error["ctx"]["expected"])
-    return f"{key} is {found!r}, expected {expected}" if expected else f"{key}: {error['msg']}, found {found!r}"
-
-
-#: How pydantic calls each limit in an error, and in its context and in the metadata of a field.
-_LIMITS = {
-    "greater_than_equal": ("ge", "at least"),
-    "greater_than": ("gt", "more than"),
-    "less_than_equal": ("le", "at most"),
-    "less_than": ("lt", "less than"),
-}
-_EXPECTED = {
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "string_type": "text in quotes",
-    "bool_type": "true or false",
-    "list_type": "a list",
-    "tuple_type": "a list",
-}
-
-
-def _own_limits(field: FieldInfo | None) -> dict[str, float]:
-    """Return the limits of a field; none where they are of a part of it (an entry of a list)."""
-    known = [short for short, _ in _LIMITS.values()]
-    metadata = field.metadata if field is not None else []
-    return {short: getattr(m, short) for m in metadata for short in known if hasattr(m, short)}
-
-
-def _range(limits: Mapping[str, float]) -> str:
-    if set(limits) == {"ge", "le"}:
-        return f"{limits['ge']:,} to {limits['le']:,}"
-    return " and ".join(f"{words} {limits[short]:,}" for short, words in _LIMITS.values() if short in limits)
-
-
-def _keys_beside(schema: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
-    """Return the keys that are known where an unknown one stands."""
-    parts: dict[str, type[BaseModel]] = {
-        "stimuli": StimuliPart,
-        "selection": StimuliPart,
-        "models": ModelPart,
-        "reconstruction": ReconstructionPart,
-    }
-    if len(place) > 1 and place[0] in parts:
-        schema = parts[str(place[0])]
-    return list(schema.model_fields)

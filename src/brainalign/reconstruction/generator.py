@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from brainalign._files import write_then_rename
+from brainalign._progress import track
 from brainalign.errors import MissingExtraError, ReconstructionError, did_you_mean
 from brainalign.registry import Registry
 from brainalign.responses import Responses
@@ -189,13 +190,11 @@ def generate_set(
         )
     if n_samples < 1 or not duration_s > 0:
         raise ReconstructionError(f"n_samples is {n_samples} and duration_s {duration_s:g}; both must be positive")
-    from tqdm.auto import tqdm
-
     folder = Path(folder)
     _check_folder(folder)
     tasks = [(str(clip), sample) for clip in embeddings["stimulus"].values for sample in range(n_samples)]
     rows = []
-    for clip, sample in tqdm(tasks, desc=generator.name, unit="sound", disable=not progress):
+    for clip, sample in track(tasks, generator.name, unit="sound", show=progress):
         embedding = np.asarray(embeddings.sel(stimulus=clip).values, dtype=np.float64)
         rows.append(_sound(generator, embedding, folder, clip, sample, duration_s, seed))
     table = pd.DataFrame(rows)

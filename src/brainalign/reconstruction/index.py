@@ -22,6 +22,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from brainalign._files import sha256, write_then_rename
+from brainalign._progress import track
+from brainalign._reading import read_json, reading
 from brainalign.errors import ReconstructionError, name_some
 from brainalign.responses import Responses
 from brainalign.stimuli import StimulusSet
@@ -307,13 +309,11 @@ def _same_index(folder: Path, record: Mapping[str, Any], tracks: StimulusSet) ->
 def _embed(
     tracks: StimulusSet, model: AudioModel, record: Mapping[str, Any], cache: Path | None, progress: bool
 ) -> NDArray[np.float32]:
-    from tqdm.auto import tqdm
-
     from brainalign.models.extraction import extract
 
     parts = []
     starts = range(0, len(tracks), TRACKS_AT_ONCE)
-    for start in tqdm(starts, desc="index", unit="thousand tracks", disable=not progress):
+    for start in track(starts, "index", unit="thousand tracks", show=progress):
         some = tracks.select(tracks.ids[start : start + TRACKS_AT_ONCE])
         windows = windowed(some, record["window_s"], record["step_s"], record["clip_s"])
         heard = extract(
@@ -352,12 +352,11 @@ def open_index(folder: Path | str) -> MusicIndex:
     missing = [f for f in _FILES if not (folder / f).is_file()]
     if missing:
         raise ReconstructionError(f"{folder} holds no whole index: it lacks {name_some(missing)}; build it again")
-    try:
-        record = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    record = read_json(folder / "index.json", "an index", ReconstructionError)
+    with reading(folder / "tracks.csv", "a table of tracks", ReconstructionError):
         tracks = pd.read_csv(folder / "tracks.csv", index_col=0, dtype={"stimulus_id": str}, encoding="utf-8")
+    with reading(folder / "embeddings.npy", "an array of numpy", ReconstructionError):
         embeddings = np.load(folder / "embeddings.npy", mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as why:
-        raise ReconstructionError(f"the index {folder} cannot be read: {why}") from why
     lacking = [
         k for k in ("model", "model_record", "layer", "pooling") if not isinstance(record, dict) or k not in record
     ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from brainalign._progress import track
 from brainalign.errors import ReconstructionError
 from brainalign.responses import Responses, make_responses
 from brainalign.stimuli.sets import StimulusSet
@@ -53,11 +54,9 @@ def clip_tags(
     names = tuple(getattr(tagger, "class_names", ()))
     if not names:
         raise ReconstructionError(f"{tagger.name} names no classes; a tagger such as 'yamnet' with its weights does")
-    from tqdm.auto import tqdm
-
     different = list(dict.fromkeys(ids))
     rows = []
-    for i in tqdm(different, desc=f"tags by {tagger.name}", unit="sound", disable=not progress):
+    for i in track(different, f"tags by {tagger.name}", unit="sound", show=progress):
         waveform, rate = sounds.waveform(i, tagger.sample_rate)
         part = waveform[round(start_s * rate) : round((start_s + duration_s) * rate)]
         if not len(part):

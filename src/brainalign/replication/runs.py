@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from brainalign._files import sha256
 from brainalign.errors import BrainalignError, ResultsError, name_some
-from brainalign.recipes.schema import find_recipe
+from brainalign.recipes.shipped import find_recipe
 from brainalign.replication.published import Rows
 from brainalign.report.folder import run_recipe
 
@@ -95,7 +95,7 @@ def _read_provenance(folder: Path) -> dict[str, Any]:
         raise ResultsError(f"{folder} is no results folder of brainalign run: it has no provenance.json")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as why:
+    except (OSError, ValueError, RecursionError) as why:
         raise ResultsError(f"{folder} is no results folder of brainalign run: {why}") from why
     if not isinstance(record, dict):
         raise ResultsError(f"{path} is not a JSON object")

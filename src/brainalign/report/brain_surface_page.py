@@ -7,7 +7,6 @@ vertices that have a value.
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from brainalign.brain.data import BrainData
 from brainalign.brain.geometry import HEMISPHERES, fsaverage5_mesh
 from brainalign.errors import BrainalignError, BrainError
 from brainalign.measures.result import Result
+from brainalign.report._embed import packed, script_json
 from brainalign.report.brain_figures import UnitMaps, figures_of, unit_maps
 from brainalign.report.brain_maps import colour_scale, fsaverage5_maps, layout_of, sulcal_depth
 from brainalign.report.panels import Gallery, Shown
@@ -150,7 +150,7 @@ def surface_viewer(named: Mapping[str, UnitMaps]) -> Markup:
         return Markup("")
     drawn = {"maps": entries, "colours": {signed: _colours(signed == "signed") for signed in ("signed", "plain")}}
     cut = f" To keep the page small, {len(left_out)} further maps are in the figures alone." if left_out else ""
-    return Markup(_VIEWER).format(mesh=_json(_mesh()), data=_json(drawn), cut=cut)
+    return Markup(_VIEWER).format(mesh=script_json(_mesh()), data=script_json(drawn), cut=cut)
 
 
 def viewer_script() -> Markup:
@@ -186,8 +186,8 @@ def _entry(name: str, maps: UnitMaps, values: NDArray[np.float64]) -> dict[str, 
     for hemisphere in HEMISPHERES:
         vertices = np.flatnonzero(np.isfinite(on_surface[hemisphere]))
         entry[hemisphere] = {
-            "vertices": _base64(vertices, "<u2"),
-            "values": _base64(on_surface[hemisphere][vertices], "<f4"),
+            "vertices": packed(vertices, "<u2"),
+            "values": packed(on_surface[hemisphere][vertices], "<f4"),
         }
     return entry
 
@@ -199,24 +199,14 @@ def _mesh() -> dict[str, Any]:
         raise BrainError("the hemispheres of fsaverage5 have different faces in this version of nilearn; report this")
     sides = {
         h: {
-            "coordinates": _base64(np.round(mesh[h][0] * PER_MM), "<i2"),
-            "sulcal_depth": _base64(np.where(depth[h] > 0, 255, 0), "u1"),
+            "coordinates": packed(np.round(mesh[h][0] * PER_MM), "<i2"),
+            "sulcal_depth": packed(np.where(depth[h] > 0, 255, 0), "u1"),
         }
         for h in HEMISPHERES
     }
-    return {"per_mm": PER_MM, "faces": _base64(faces["left"], "<u2"), **sides}
+    return {"per_mm": PER_MM, "faces": packed(faces["left"], "<u2"), **sides}
 
 
 def _colours(signed: bool) -> str:
     mappable = colour_scale([0.0, 1.0], signed=signed, limits=(0, 1)).mappable()
-    return _base64(mappable.to_rgba(np.arange(256) / 255, bytes=True)[:, :3], "u1")
-
-
-def _base64(values: NDArray[Any], kind: str) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode()
-
-
-def _json(content: Any) -> Markup:
-    """Write JSON that can end no script element."""
-    text = json.dumps(content, ensure_ascii=True, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+    return packed(mappable.to_rgba(np.arange(256) / 255, bytes=True)[:, :3], "u1")

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import zip_longest
 
 import numpy as np
 from markupsafe import Markup
@@ -19,6 +18,7 @@ from markupsafe import Markup
 from brainalign.errors import StimulusError, name_some
 from brainalign.reconstruction.examples import KINDS, Example
 from brainalign.report.colours import category_colours
+from brainalign.report.sampling import evenly, in_turn
 from brainalign.stimuli.audio import Waveform, resample
 from brainalign.stimuli.sets import StimulusSet
 
@@ -154,7 +154,7 @@ def listen_section(stimuli: StimulusSet, max_size: int = MAX_STIMULI) -> Listeni
             unread.append(str(why))
             return None
 
-    taken = _within(_evenly(list(members.values())), read, max_size)
+    taken = _within(evenly(list(members.values())), read, max_size)
     notes = _notes(taken)
     if len(taken) + len(unread) < len(stimuli):
         notes.insert(0, f"To keep the page small, {len(taken)} of the {len(stimuli)} sounds are here, sampled evenly "
@@ -198,7 +198,7 @@ def reconstruction_section(examples: Sequence[Example], max_size: int = MAX_EXAM
     places = sorted(dict.fromkeys((e.kind, e.brain) for e in shown), key=lambda p: _place(p, list(first)))
 
     taken: dict[Example, Snippet] = {}
-    for clip in _in_turn(list(by_category.values())):
+    for clip in in_turn(list(by_category.values())):
         of_clip = {e: snippet(e.waveform, e.sample_rate) for e in shown if e.clip == clip}
         if taken and _size([*taken.values(), *of_clip.values()]) > max_size:
             break
@@ -227,9 +227,21 @@ def reconstruction_section(examples: Sequence[Example], max_size: int = MAX_EXAM
     return Reconstructions(columns, rows, named, notes)
 
 
-def listening_script() -> Markup:
-    """Return the script by which a page plays its sounds."""
-    return Markup(files("brainalign.report").joinpath("listening.js").read_text(encoding="utf-8"))
+def listening_script(audio: bool = True) -> Markup:
+    """Return the script by which a page names its sounds under the pointer, and plays them.
+
+    Parameters
+    ----------
+    audio : bool
+        Whether there are sounds to play.
+
+    Returns
+    -------
+    Markup
+        The script.
+    """
+    names = [*(["listening.js"] if audio else []), "sound_figures.js"]
+    return Markup("\n".join(files("brainalign.report").joinpath(n).read_text(encoding="utf-8") for n in names))
 
 
 def _place(place: tuple[str, str], brains: list[str]) -> tuple[bool, int, int]:
@@ -255,20 +267,6 @@ def _cell(examples: Sequence[Example], taken: dict[Example, Snippet]) -> Cell:
 
 def _similarity(example: Example) -> str:
     return "" if example.similarity is None else f"{example.similarity:.2f}".replace("-", "−")
-
-
-def _in_turn(lists: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Give the first of each list, then the second of each, and so on."""
-    return (one for turn in zip_longest(*lists) for one in turn if one is not None)
-
-
-def _evenly(lists: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Give all elements in turn; wherever one stops, those of a list lie about evenly along it.
-
-    The multiples of the golden ratio modulo 1 that are below any bound lie at no more than three distances (Steinhaus).
-    """
-    golden = (5**0.5 - 1) / 2
-    return _in_turn([[one[i] for i in sorted(range(len(one)), key=lambda i: i * golden % 1)] for one in lists])
 
 
 def _within(ids: Iterable[str], read: Callable[[str], Snippet | None], max_size: int) -> dict[str, Snippet]:

@@ -24,9 +24,12 @@ from brainalign.report import panels, words
 from brainalign.report._draw import style
 from brainalign.report.brain_surface_page import brain_section, viewer_script
 from brainalign.report.colours import model_styles
+from brainalign.report.component_table import component_table
 from brainalign.report.figures import OF_ALL_BRAINS
 from brainalign.report.headline import Headline, headline
 from brainalign.report.listening import listen_section, listening_script, reconstruction_section
+from brainalign.report.methods import methods_section
+from brainalign.report.sound_panels import maps, matrices
 from brainalign.stimuli.sets import StimulusSet
 
 #: Most rows of a table in the page; a run over voxels has many times more.
@@ -58,6 +61,8 @@ class ReportContent:
         Whether the page brings the sounds along.
     examples : sequence of Example
         Sounds of a reconstruction; they need `audio`.
+    leaderboard : str
+        Address of the leaderboard, if there is one.
     """
 
     title: str
@@ -69,6 +74,7 @@ class ReportContent:
     baselines: Sequence[str] | None = None
     audio: bool = True
     examples: Sequence[Example] = ()
+    leaderboard: str = ""
 
     @property
     def brain(self) -> BrainData | None:
@@ -121,7 +127,8 @@ def _of_first_brain(content: ReportContent) -> ReportContent:
 
 def _context(content: ReportContent, gallery: panels.Gallery) -> dict[str, Any]:
     """Gather what the template shows."""
-    answer = headline(gallery.content.results, content.baselines)
+    results = gallery.content.results
+    answer = headline(results, content.baselines)
     provenance = {k: v for k, v in content.provenance.items() if k != "command"}
     command = content.provenance.get("command", "")
     return {
@@ -135,15 +142,19 @@ def _context(content: ReportContent, gallery: panels.Gallery) -> dict[str, Any]:
         "means": panels.means(gallery),
         "curves": panels.curves(gallery),
         "ratios": panels.ratios(gallery),
-        "matrices": panels.matrices(gallery),
+        "component_table": component_table(results, panels.few_targets(results)[0], content.baselines),
+        "matrices": matrices(gallery),
+        "maps": maps(gallery),
         "others": panels.others(gallery),
         "on_brain": brain_section(gallery),
         "viewer_script": viewer_script(),
         "listening": listen_section(content.stimuli) if content.audio else None,
         "reconstructions": reconstruction_section(content.examples) if content.audio and content.examples else None,
-        "listening_script": listening_script() if content.audio else "",
+        "listening_script": listening_script(content.audio),
+        "missing": gallery.missing,
         "tables": [_table(m, content.results) for m in dict.fromkeys(r.measure for r in content.results)],
-        "methods": words.methods(content.results),
+        "methods": methods_section(content.stimuli, content.brains, content.results, content.provenance),
+        "settings": words.methods(content.results),
         "categories": content.stimuli.table["category"].value_counts(sort=False).items(),
         "facts": {k: words.setting(v) for k, v in provenance.items() if not _nested(v)},
         "records": {

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 from markupsafe import Markup
@@ -23,8 +22,7 @@ from brainalign.report.captions import caption, caption_together
 from brainalign.report.colours import ModelStyle
 from brainalign.report.estimates import headline_rows
 from brainalign.report.headline import Headline
-from brainalign.report.matrices import rdm_order
-from brainalign.report.profiles import category_means, sorted_ids
+from brainalign.report.profiles import MANY, category_means, sorted_ids
 from brainalign.report.response_profiles import category_table, plot_category_grid
 from brainalign.report.svg import Drawing
 from brainalign.report.words import Row, highest, join, names_of, number, of_kind, records, score, table_of
@@ -38,6 +36,8 @@ if TYPE_CHECKING:
 MAX_RATIOS, MAX_TARGETS = 60, 12
 #: Most models below each other in the figure of category means.
 MAX_MEANS = 4
+#: Most characters of dissimilarities in a page, for the pointer to read.
+MAX_VALUES = 3_000_000
 #: Figures that need more height than others, in inches.
 _HEIGHTS = {"segregation": 5.5, "layer-map": 7.0, "component-match": 7.0, "witness-agreement": 5.0}
 
@@ -46,7 +46,8 @@ _HEIGHTS = {"segregation": 5.5, "layer-map": 7.0, "component-match": 7.0, "witne
 class Shown:
     """A figure as the template takes it.
 
-    Its files are pairs of kind and relative address. Of square matrices over sounds, `sounds` lists the rows (JSON).
+    Its files are pairs of kind and relative address. Of square matrices over sounds, `sounds` lists the rows (JSON) and
+    `values` holds what is drawn (JSON, safe in a script element). In a map the marks are points, else bars.
     """
 
     label: str
@@ -54,6 +55,8 @@ class Shown:
     caption: str
     files: list[tuple[str, str]]
     sounds: str = ""
+    values: Markup | None = None
+    is_map: bool = False
 
 
 @dataclass
@@ -70,12 +73,18 @@ class Gallery:
         Where the figures go as files.
     styles : dict of str to ModelStyle
         How each model is drawn.
+    missing : list of str
+        Sentences about what could not be drawn, and why.
+    room : int
+        Characters that are left for the values of matrices.
     """
 
     content: ReportContent
     page: Path
     folder: Path | None
     styles: dict[str, ModelStyle]
+    missing: list[str] = field(default_factory=list)
+    room: int = field(default_factory=lambda: MAX_VALUES)
     _names: set[str] = field(default_factory=set)
 
     @property
@@ -85,7 +94,7 @@ class Gallery:
 
     def add(
         self, name: str, figure: Figure, data: pd.DataFrame, caption: str,
-        *, label: str = "", alt: str = "", rows: Sequence[str] = (),
+        *, label: str = "", alt: str = "", rows: Sequence[str] = (), values: Markup | None = None, is_map: bool = False,
     ) -> Shown:  # fmt: skip
         """Take a figure in; its files are linked from the page if they lie below it."""
         name = self._unique(name)
@@ -98,7 +107,7 @@ class Gallery:
             if path.resolve().is_relative_to(home)
         ]
         sounds = json.dumps(list(rows)) if rows else ""
-        return Shown(label, Markup(drawing.inline(name, alt or caption)), caption, links, sounds)
+        return Shown(label, Markup(drawing.inline(name, alt or caption)), caption, links, sounds, values, is_map)
 
     def _unique(self, name: str) -> str:
         """Make a name safe as a file name and an id, and different from those before it."""
@@ -126,7 +135,7 @@ def main(gallery: Gallery, answer: Headline) -> Shown | None:
         None if no result holds the profile.
     """
     brain, target = gallery.content.brain.name if gallery.content.brain else "the brain", answer.target
-    encoded = [r for r in _predicting(gallery.content.results) if answer.best and _model(r) == answer.best["model"]]
+    encoded = [r for r in _predicting(gallery.content.results) if answer.best and model_of(r) == answer.best["model"]]
     predictions, rows = _predictions(encoded[0], [target]) if encoded else ({}, {})
     if target in rows:
         row = rows[target]
@@ -139,6 +148,7 @@ def main(gallery: Gallery, answer: Headline) -> Shown | None:
             f"Response of the {target} component of {brain} to each sound (top), and the prediction of it by {model}, "
             f"made while that sound is held out (bottom): r² = {score(row)}, "
             f"n = {row['n']} {row['n_of']}. Both rows have one order. The means at the right name the colours."
+            f"{_as_image(len(observed))}"
         )
     else:
         profile = _brain_profile(gallery.content.results, target)
@@ -146,6 +156,7 @@ def main(gallery: Gallery, answer: Headline) -> Shown | None:
             return None
         observed, predicted, model = profile, None, ""
         caption = f"Response of {target} of {brain} to each sound. The means at the right name the colours."
+        caption += _as_image(len(observed))
     means = category_means(observed, gallery.category)["mean"]
     alt = (
         f"{caption} Mean measured response: strongest {means.index[0]}, {number(means.iloc[0])}; "
@@ -171,8 +182,13 @@ def profiles(gallery: Gallery) -> list[Shown]:
         Labelled by model.
     """
     shown = []
-    few, cut = _few_targets(table_of(gallery.content.results, "component-encoding", "r2"))
-    for result in _predicting(gallery.content.results):
+    few, cut = few_targets(gallery.content.results)
+    for result in of_kind(gallery.content.results, "component-encoding"):
+        if not _predicting([result]):
+            gallery.missing.append(
+                f"Profiles of {model_of(result)}: the result of {result.measure} holds no predictions."
+            )
+            continue
         predictions, rows = _predictions(result, few)
         if not rows:
             continue
@@ -186,12 +202,13 @@ def profiles(gallery: Gallery) -> list[Shown]:
             how = join(dict.fromkeys(f"{t} from {row['layer']}" for t, row in rows.items()))
         caption = (
             f"Each component’s measured response to the sounds (upper row) and the held-out prediction of it by "
-            f"{_model(result)} in the same order (lower row), {how}. r²: {_values(rows.values(), 'target')}.{cut}"
+            f"{model_of(result)} in the same order (lower row), {how}. r²: {values_of(rows.values(), 'target')}.{cut}"
+            f"{_as_image(observed.sizes['stimulus'])}"
         )
         data = pd.concat(
             _profile_data(series(observed.sel(target=t)), series(predictions[t]), gallery.category, t) for t in rows
         )
-        shown.append(gallery.add(f"profiles-{_model(result)}", figure, data, caption, label=_model(result)))
+        shown.append(gallery.add(f"profiles-{model_of(result)}", figure, data, caption, label=model_of(result)))
     return shown
 
 
@@ -208,7 +225,7 @@ def means(gallery: Gallery) -> list[Shown]:
     list of Shown
         One for each brain, of its first :data:`MAX_MEANS` models.
     """
-    few, cut = _few_targets(table_of(gallery.content.results, "component-encoding", "r2"))
+    few, cut = few_targets(gallery.content.results)
     together: dict[tuple[str, ...], dict[str, xr.DataArray]] = {}
     for result in _predicting(gallery.content.results):
         predictions, rows = _predictions(result, few)
@@ -216,7 +233,7 @@ def means(gallery: Gallery) -> list[Shown]:
             observed = result.arrays["observed"].sel(target=list(rows))
             same = together.setdefault((str(result.table["brain"].iloc[0]), *rows), {"measured": observed})
             if len(same) <= MAX_MEANS:
-                same[_model(result)] = xr.concat(
+                same[model_of(result)] = xr.concat(
                     list(predictions.values()), dim="target", coords="minimal", compat="override"
                 ).transpose("stimulus", "target")
     return [_means(gallery, brain, same, cut) for (brain, *_), same in together.items()]
@@ -251,7 +268,7 @@ def curves(gallery: Gallery) -> list[Shown]:
     encoding = table_of(gallery.content.results, "component-encoding", "r2")
     rsa = table_of(gallery.content.results, "rsa", "spearman")
     how = "bands are intervals; a model of one layer is a dashed line"
-    few, cut = _few_targets(encoding)
+    few, cut = few_targets(gallery.content.results)
     encoding = encoding[encoding["target"].isin(few)]
     if len(encoding):
         rows = headline_rows(encoding)
@@ -276,7 +293,7 @@ def curves(gallery: Gallery) -> list[Shown]:
         top = [highest(records(rows)) for _, rows in rsa.groupby("model", sort=False)]
         caption = (
             f"Similarity of model and brain RDMs by layer (Spearman): {how}. Highest layer of each model: "
-            f"{_values([r for r in top if r], 'model', 'layer')}."
+            f"{values_of([r for r in top if r], 'model', 'layer')}."
         )
         shown.append(gallery.add("rsa-by-layer", figure, rsa, caption))
     return shown
@@ -308,40 +325,8 @@ def ratios(gallery: Gallery) -> Shown | None:
         f"preference. Hollow marks have a note in the table, to be read before the number; lines and arrows at an edge "
         f"go on beyond it.{cut}"
     )
-    alt = f"{caption} {_values(records(drawn), 'model', 'layer', 'target')}."
+    alt = f"{caption} {values_of(records(drawn), 'model', 'layer', 'target')}."
     return gallery.add("response-ratios", figure, table, caption, alt=alt)
-
-
-def matrices(gallery: Gallery) -> list[Shown]:
-    """Draw the RDM of the brain beside those of the layers, one figure per model.
-
-    Parameters
-    ----------
-    gallery : Gallery
-        Takes the figures.
-
-    Returns
-    -------
-    list of Shown
-        Labelled by model.
-    """
-    shown = []
-    for result in of_kind(gallery.content.results, "rsa"):
-        if {"rdms", "brain_rdm"} <= set(result.arrays):
-            brain, rdms = result.arrays["brain_rdm"], result.arrays["rdms"]
-            figure = figures.plot_rdms(brain, rdms, gallery.category)
-            rows = result.table[result.table["layer"].isin(rdms["rdm"].values)]
-            caption = (
-                f"Dissimilarity of each pair of sounds, as percentile ranks, in the brain and in "
-                f"the layers of {_model(result)}; sounds are ordered by category. Spearman correlation with the brain: "
-                f"{_values(records(rows), 'layer')}."
-            )
-            label = _model(result)
-            order = rdm_order(brain, gallery.category)
-            order = order if order == rdm_order(rdms, gallery.category) else []
-            data = _pairs(brain, rdms)
-            shown.append(gallery.add(f"rdms-{label}", figure, data, caption, label=label, rows=order))
-    return shown
 
 
 def others(gallery: Gallery) -> dict[str, list[Shown]]:
@@ -368,19 +353,35 @@ def others(gallery: Gallery) -> dict[str, list[Shown]]:
             text = caption_together(kind, table)
             label = "all models" if any(table["model"]) else "brain"
             shown[measure] = [gallery.add(measure, figure, table, text, label=label)]
-    for result in sorted(results, key=lambda r: not _model(r)):
+    for result in sorted(results, key=lambda r: not model_of(r)):
         if result.kind in figures.OF_RESULT:
-            figure = new_figure(11, _HEIGHTS.get(result.kind, 4))
-            figures.OF_RESULT[result.kind](figure.subplots(), result)
             together = len({m for m in result.table["model"] if m}) > 1
-            label = "" if together else _model(result) or "brain"
+            label = "" if together else model_of(result) or "brain"
+            figure = new_figure(11, _HEIGHTS.get(result.kind, 4))
+            try:
+                figures.OF_RESULT[result.kind](figure.subplots(), result)
+            except KeyError as lacking:
+                gallery.missing.append(f"{result.measure} of {label or 'all models'}: the result holds no {lacking}.")
+                continue
             name = result.measure if together else f"{result.measure}-{label}"
             one = gallery.add(name, figure, result.table, caption(result), label=label)
             shown.setdefault(result.measure, []).append(one)
     return shown
 
 
-def _model(result: Result) -> str:
+def model_of(result: Result) -> str:
+    """Return the model that a result is about.
+
+    Parameters
+    ----------
+    result : Result
+        Of any measure.
+
+    Returns
+    -------
+    str
+        The first of several; empty for the brain alone.
+    """
     return str(next((m for m in result.table["model"] if m), ""))
 
 
@@ -395,8 +396,20 @@ def _has_layers(table: pd.DataFrame) -> bool:
     return bool((layers.groupby("model")["layer"].nunique() > 1).any()) if len(layers) else False
 
 
-def _few_targets(encoding: pd.DataFrame) -> tuple[list[str], str]:
-    """Return the targets to draw, all or those that the models predict best, and a sentence if not all."""
+def few_targets(results: Sequence[Result]) -> tuple[list[str], str]:
+    """Choose the targets to draw.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        Those of the measure "component-encoding" are used.
+
+    Returns
+    -------
+    tuple of list of str and str
+        All targets or the :data:`MAX_TARGETS` that the models predict best, and a sentence if not all.
+    """
+    encoding = table_of(results, "component-encoding", "r2")
     targets = list(dict.fromkeys(map(str, encoding["target"])))
     if len(targets) <= MAX_TARGETS:
         return targets, ""
@@ -426,6 +439,13 @@ def _predictions(result: Result, targets: Iterable[str]) -> tuple[dict[str, xr.D
     return parts, rows
 
 
+def _as_image(n_sounds: int) -> str:
+    """Say what a profile of many sounds cannot do."""
+    if n_sounds <= MANY:
+        return ""
+    return f" Of more than {MANY} sounds, as here, single bars cannot be chosen; the list below plays them."
+
+
 def _brain_profile(results: Sequence[Result], target: str) -> pd.Series | None:
     for result in of_kind(results, "response-ratio"):
         found = result.arrays.get("profiles")
@@ -443,21 +463,24 @@ def _profile_data(observed: pd.Series, predicted: pd.Series | None, category: pd
     return data if predicted is None else data.assign(predicted=predicted.loc[order].to_numpy())
 
 
-def _pairs(brain: xr.DataArray, rdms: xr.DataArray) -> pd.DataFrame:
-    """Return dissimilarities with one row per pair of sounds and one column per RDM."""
-    ids = brain["stimulus"].values
-    first, second = np.triu_indices(len(ids), 1)
-    columns = {"stimulus": ids[first], "stimulus_2": ids[second]}
-    for name, rdm in [("brain", brain), *((str(n), rdms.sel(rdm=n)) for n in rdms["rdm"].values)]:
-        columns[name] = rdm.sel(stimulus=ids, stimulus_2=ids).values[first, second]
-    return pd.DataFrame(columns)
+def values_of(rows: Iterable[Row], *columns: str) -> str:
+    """List rows as ``name value (interval)``.
 
+    Parameters
+    ----------
+    rows : iterable of mapping
+        Rows of a result table.
+    *columns : str
+        Columns that name a row.
 
-def _values(rows: Iterable[Row], *columns: str) -> str:
-    """List rows as ``name value (interval)``."""
+    Returns
+    -------
+    str
+        Rows parted by semicolons.
+    """
     return "; ".join(f"{' '.join(str(row[c]) for c in columns if row[c])} {score(row)}" for row in rows)
 
 
 def _highest_by_target(table: pd.DataFrame, *columns: str) -> str:
     top = [highest(records(rows)) for _, rows in table.groupby("target", sort=False)]
-    return _values([r for r in top if r], "target", "model", *columns)
+    return values_of([r for r in top if r], "target", "model", *columns)

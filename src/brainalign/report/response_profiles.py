@@ -124,7 +124,7 @@ def plot_category_grid(
         If a target is on one side only.
     """
     targets, colours = _targets(profiles), category_colours(category.astype(str))
-    figure = figure or new_figure(11, 1.45 * len(profiles) + 0.7)
+    figure = figure or new_figure(11, 1.7 * len(profiles) + 0.7)
     axes = figure.subplots(len(profiles), len(targets), squeeze=False)
     for column, target in enumerate(targets):
         order: list[str] = []

@@ -9,9 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainalign._files import write_then_rename
+from brainalign._reading import check_unpacked
 from brainalign.errors import StimulusError
 
 Waveform = NDArray[np.float32]
+
+_SAMPLE_BYTES = 4
+#: Speech at 8 kbit/s is a 192nd of its samples.
+_PACKED_TIMES = 200
+#: Sounds are resampled to more samples than these only up to so many times their own number: a header with 1 Hz would
+#: otherwise fill the memory.
+_MAXIMUM_UPSAMPLED, _MAXIMUM_UPSAMPLING = 2**26, 16
 
 
 def read_audio(path: Path) -> tuple[Waveform, int]:
@@ -63,8 +71,10 @@ def read_channels(path: Path) -> tuple[Waveform, int]:
     if not path.is_file():
         raise StimulusError(f"sound file {path.name!r} is not there (looked in {path.parent})")
     try:
+        header = soundfile.info(path)
+        check_unpacked(path, max(header.frames, 0) * header.channels * _SAMPLE_BYTES, StimulusError, _PACKED_TIMES)
         samples, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError, ValueError, TypeError) as why:
+    except (soundfile.LibsndfileError, RuntimeError, ValueError, TypeError, MemoryError, AssertionError) as why:
         raise StimulusError(
             f"sound file {path.name!r} cannot be read as audio ({path.stat().st_size} bytes): {_reason(why)}"
         ) from why
@@ -118,10 +128,15 @@ def resample(waveform: Waveform, from_rate: int, to_rate: int) -> Waveform:
     Raises
     ------
     StimulusError
-        If a rate is not positive.
+        If a rate is not positive, or the result would be out of all proportion.
     """
     if min(from_rate, to_rate) <= 0:
         raise StimulusError(f"cannot resample from {from_rate} to {to_rate} Hz: sample rates are positive")
+    if to_rate > _MAXIMUM_UPSAMPLING * from_rate and len(waveform) * to_rate > _MAXIMUM_UPSAMPLED * from_rate:
+        raise StimulusError(
+            f"{len(waveform)} samples at {from_rate} Hz would be {len(waveform) * to_rate // from_rate:,} at {to_rate} "
+            f"Hz; is the sample rate in the header right?"
+        )
     if from_rate == to_rate:
         return waveform
     import soxr

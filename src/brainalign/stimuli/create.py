@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from brainalign._files import write_then_rename
+from brainalign._files import scratch_folder, write_then_rename
 from brainalign.errors import StimulusError, name_some
 from brainalign.stimuli.sets import Manifest, StimulusSet, read_stimulus_set, read_text_table
 
@@ -256,16 +255,11 @@ def new_folder(folder: Path) -> Iterator[Path]:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StimulusError(f"{folder} is not empty; choose a folder that is not there yet")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
+    with scratch_folder(folder) as scratch:
+        temporary = scratch / folder.name
+        temporary.mkdir()
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
         temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_set_files(folder: Path, manifest: Manifest, table: pd.DataFrame) -> None:

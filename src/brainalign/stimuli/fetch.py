@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import errno
+import os
 import shutil
 import tomllib
 from pathlib import Path
 
 from brainalign._files import data_folder, sha256, shipped, write_then_rename
+from brainalign._progress import track
 from brainalign.errors import DownloadError, StimulusError, did_you_mean, name_some
 
 
@@ -55,8 +58,6 @@ def fetch(name: str, source: Path | None = None, *, progress: bool = False) -> P
     if source is None and facts.is_file():
         how = tomllib.loads(facts.read_text(encoding="utf-8"))["how"]
         raise DownloadError(f"{name} is not downloaded for you: {how}")
-    from tqdm.auto import tqdm
-
     folder = data_folder() / name
     digests = published_digests(name)
     if source is not None:
@@ -65,7 +66,7 @@ def fetch(name: str, source: Path | None = None, *, progress: bool = False) -> P
             raise DownloadError(
                 f"{source} lacks {len(missing)} of the {len(digests)} files of {name}: {name_some(missing)}"
             )
-    for file, digest in tqdm(digests.items(), desc=name, unit="file", disable=not progress):
+    for file, digest in track(digests.items(), name, unit="file", show=progress):
         target = folder / file
         try:
             if target.is_file() and sha256(target) == digest:
@@ -76,7 +77,8 @@ def fetch(name: str, source: Path | None = None, *, progress: bool = False) -> P
                 _copy(source / file, digest, target)
         except OSError as why:
             raise DownloadError(
-                f"{file} cannot be written to {folder} ({why.strerror}); choose another folder by BRAINALIGN_DATA"
+                f"{file} cannot be written to {folder} ({os.strerror(why.errno or 0)}); make room, or choose another "
+                f"folder by BRAINALIGN_DATA"
             ) from why
     return folder
 
@@ -122,13 +124,18 @@ def _download(name: str, file: str, digest: str, target: Path) -> None:
 
     pooch.get_logger().setLevel("WARNING")  # a line per file would drown the progress bar
     origin = tomllib.loads((shipped("stimuli") / name / "origin.toml").read_text(encoding="utf-8"))["url"]
-    try:
-        pooch.retrieve(origin + file, known_hash=f"sha256:{digest}", fname=target.name, path=target.parent)
-    except Exception as why:  # requests and pooch raise many kinds; all mean that the file could not be had
-        raise DownloadError(
-            f"{file} of {name} could not be fetched from {origin}: {' '.join(str(why).split()) or type(why).__name__}; "
-            f"if you have the files, do: brainalign fetch {name} --from FOLDER"
-        ) from why
+    # What pooch has received so far lies beside the file that it makes: in a folder that goes, even after a kill.
+    with write_then_rename(target) as temporary:
+        try:
+            pooch.retrieve(origin + file, known_hash=f"sha256:{digest}", fname=temporary.name, path=temporary.parent)
+        except Exception as why:  # requests and pooch raise many kinds; all but a full disk mean: not to be had
+            if isinstance(why, OSError) and why.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            raise DownloadError(
+                f"{file} of {name} could not be fetched from {origin}: "
+                f"{' '.join(str(why).split()) or type(why).__name__}; "
+                f"if you have the files, do: brainalign fetch {name} --from FOLDER"
+            ) from why
 
 
 def _copy(source: Path, digest: str, target: Path) -> None:

@@ -137,6 +137,9 @@ def read_boebinger2021(source: Path) -> pd.DataFrame:
 
 
 def _with_all_files(source: Path, rows: pd.DataFrame) -> pd.DataFrame:
+    outside = [f for f in rows["file"] if PurePosixPath(f).is_absolute() or ".." in PurePosixPath(f).parts]
+    if outside:  # sounds are copied to where their names say
+        raise StimulusError(f"the table of {source} names files outside it: {name_some(map(repr, outside))}")
     missing = [f for f in rows["file"] if not (source / f).is_file()]
     if missing:
         raise StimulusError(f"{source} lacks {len(missing)} of {len(rows)} sounds: {name_some(missing)}")

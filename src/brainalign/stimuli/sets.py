@@ -20,6 +20,8 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
+from brainalign._html import html_card, html_fold, html_table
+from brainalign._reading import check_names, read_toml_text, reading
 from brainalign.errors import StimulusError, did_you_mean, name_some
 from brainalign.stimuli.audio import Waveform, read_audio, resample, rms
 
@@ -192,6 +194,18 @@ class StimulusSet:
         counts = ", ".join(f"{c} {n}" for c, n in self.table["category"].value_counts(sort=False).items())
         return f"<StimulusSet {self.name} {self.manifest.version}: {len(self)} sounds ({counts})>"
 
+    def _repr_html_(self) -> str:
+        about = self.manifest
+        facts = {
+            "sounds": len(self),
+            "categories": self.table["category"].value_counts(sort=False).to_dict(),
+            "sample rate": f"{about.sample_rate} Hz" if about.sample_rate else None,
+            "citation": about.citation,
+            "licence": about.licence,
+        }
+        table = html_table(["stimulus_id", *self.table.columns], self.table.itertuples(name=None), "sounds")
+        return html_card(f"{self.name} {about.version}", facts, html_fold("sounds", table))
+
 
 def read_stimulus_set(folder: Path | str, *, audio_folder: Path | None = None) -> StimulusSet:
     """Read a set from its folder.
@@ -249,16 +263,18 @@ def read_manifest(path: Path) -> Manifest:
     if not path.is_file():
         raise StimulusError(f"{path.parent} is no stimulus set: it has no {path.name}")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
+        content = tomllib.loads(read_toml_text(path, "valid TOML", StimulusError))
+    except (ValueError, RecursionError) as why:
         raise StimulusError(f"{path} is not valid TOML: {why}") from why
     try:
-        return Manifest.model_validate(content)
+        manifest = Manifest.model_validate(content)
     except ValidationError as why:
         first = why.errors()[0]
         key = ".".join(map(str, first["loc"]))
         hint = f"; {did_you_mean(key, Manifest.model_fields)}" if first["type"] == "extra_forbidden" else ""
         raise StimulusError(f"{path}, key {key!r}: {first['msg']}{hint}") from why
+    check_names([manifest.name], f"{path}: the name", StimulusError)
+    return manifest
 
 
 def read_text_table(path: Path) -> pd.DataFrame:
@@ -279,10 +295,8 @@ def read_text_table(path: Path) -> pd.DataFrame:
     StimulusError
         If the file cannot be read as a table.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)
-    except (OSError, ValueError, UnicodeDecodeError) as why:
-        raise StimulusError(f"{path} cannot be read as a table: {why}") from why
+    with reading(path, "a table", StimulusError):
+        table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False, compression=None)
     if not isinstance(table.index, pd.RangeIndex):
         raise StimulusError(f"{path}: the rows have more fields than the header has columns")
     return table
@@ -314,6 +328,8 @@ def _check_names(path: Path, table: pd.DataFrame) -> None:
         spaced = table[column][table[column] != table[column].str.strip()]
         if len(spaced):
             raise StimulusError(f"{path}: {column} {spaced.iloc[0]!r} begins or ends with a space; take it away")
+    for column in table.columns:
+        check_names([column, *table[column]], f"{path}: column {str(column)[:40]!r}:", StimulusError)
     categories = table["category"].drop_duplicates()
     alike = categories[categories.str.casefold().duplicated(keep=False)]
     if len(alike):

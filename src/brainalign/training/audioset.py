@@ -11,6 +11,7 @@ from typing import Literal
 
 import pandas as pd
 
+from brainalign._reading import reading, reason
 from brainalign.errors import StimulusError, name_some
 from brainalign.training.corpus import Corpus, read_table
 
@@ -99,16 +100,14 @@ def read_class_labels(path: Path) -> dict[str, str]:
 
 def _read_segments(path: Path, names: dict[str, str]) -> pd.DataFrame:
     """Return clips by name, with their YouTube id and labels."""
-    with path.open(encoding="utf-8") as stream:
+    with reading(path, "a segment list of AudioSet", StimulusError), path.open(encoding="utf-8") as stream:
         head = [stream.readline() for _ in range(3)]
     if not all(line.startswith("#") for line in head):
         raise StimulusError(f"{path} is not a segment list of AudioSet: it should begin with three lines of comment")
     columns = ["youtube", "start", "end", "mids"]
-    try:
+    with reading(path, "a segment list of AudioSet", StimulusError):
         table = pd.read_csv(path, skiprows=3, names=columns, dtype=str, skipinitialspace=True, keep_default_na=False)
         starts = [f"{float(start):.3f}" for start in table["start"]]
-    except (ValueError, pd.errors.ParserError) as why:
-        raise StimulusError(f"{path} is not a segment list of AudioSet: {why}") from why
     mids = [entry.split(",") for entry in table["mids"]]
     unknown = sorted({mid for entry in mids for mid in entry if mid not in names})
     if unknown:
@@ -168,8 +167,8 @@ def read_exclusions(path: Path) -> tuple[str, ...]:
     """
     try:
         rows = _first_column(path) if path.suffix == ".xlsx" else path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError, zipfile.BadZipFile, KeyError, ElementTree.ParseError, ValueError) as why:
-        raise StimulusError(f"cannot read the list of clips {path}: {type(why).__name__}: {why}") from why
+    except Exception as why:  # zipfile, zlib and the parser of XML raise a dozen kinds on damaged files
+        raise StimulusError(f"cannot read the list of clips {path}: {type(why).__name__}: {reason(why)}") from why
     names = [row.strip().removeprefix("Name:").strip().removesuffix(".wav") for row in rows]
     names = [name for name in names if name]
     if not names:

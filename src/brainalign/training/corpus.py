@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from brainalign._reading import reading
 from brainalign.errors import StimulusError, name_some
 
 SPLITS = ("train", "val", "test")
@@ -94,6 +95,8 @@ def read_folder(
         If the table is missing, lacks a column, or has empty, repeated or unknown entries.
     """
     table = read_table(folder / "metadata.csv", ("file", "labels"))
+    if table.empty:
+        raise StimulusError(f"{folder / 'metadata.csv'} lists no clip")
     ids = (table["id"] if "id" in table else table["file"]).astype(str)
     repeated = ids[ids.duplicated()]
     if len(repeated):
@@ -198,10 +201,10 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     StimulusError
         If the file cannot be read, lacks a column, or has empty entries in it.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as why:
-        raise StimulusError(f"cannot read the table {path}: {why}") from why
+    with reading(path, "a table", StimulusError):
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, compression=None)
+    if not isinstance(table.index, pd.RangeIndex):
+        raise StimulusError(f"{path}: the rows have more fields than the header has columns")
     missing = [c for c in columns if c not in table]
     if missing:
         raise StimulusError(f"{path} has no column {missing[0]!r}; it has {name_some(table.columns)}")

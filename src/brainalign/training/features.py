@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,9 +17,9 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
-from brainalign._files import write_then_rename
+from brainalign._files import reserve, sha256, write_then_rename
+from brainalign._progress import track
 from brainalign.errors import StimulusError, name_some
 from brainalign.models.kim2024 import MINIMUM_FRAMES
 from brainalign.models.logmel import HOP_SAMPLES, MINIMUM_SAMPLES, N_MELS, SAMPLE_RATE, LogMel
@@ -174,11 +175,18 @@ def _kept(
         return values
     name = hashlib.sha256(json.dumps(["kim2024 log-mel", *key]).encode()).hexdigest()[:20]
     path = cache / f"logmel-{name}.npy"
+    note = path.with_suffix(".sha256")
+    if path.is_file() and not (note.is_file() and note.read_text(encoding="ascii", errors="replace") == sha256(path)):
+        warnings.warn(f"{path} is damaged or not whole; computing it anew", stacklevel=2)
+        path.unlink()
     if not path.is_file():
         with write_then_rename(path) as temporary:
             mapped = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+            reserve(temporary)
             compute(mapped)
             mapped.flush()
+            with write_then_rename(note) as digest:
+                digest.write_text(sha256(temporary), encoding="ascii")
     kept: NDArray[np.float32] = np.load(path, mmap_mode="r")
     return kept
 
@@ -194,4 +202,4 @@ def _survey(path: Path) -> tuple[int, float, str] | str:
 
 def _each(function: Callable[..., T], jobs: Sequence[object], workers: int, progress: bool, what: str) -> list[T]:
     with ThreadPoolExecutor(workers) as pool:
-        return list(tqdm(pool.map(function, jobs), total=len(jobs), desc=what, unit="clip", disable=not progress))
+        return list(track(pool.map(function, jobs), what, unit="clip", total=len(jobs), show=progress))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,8 @@ import lightning
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
@@ -21,7 +20,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.lr_scheduler import OneCycleLR
 
 from brainalign._files import write_then_rename
-from brainalign.errors import ResultsError
+from brainalign._progress import progress_bar
 from brainalign.models.kim2024 import Kim2024CNN
 from brainalign.training.batches import Batches
 from brainalign.training.features import LogMels
@@ -188,15 +187,23 @@ def one_cycle(optimiser: torch.optim.Optimizer, n_steps: int) -> OneCycleLR:
     )
 
 
-class Progress(TQDMProgressBar):
-    """A progress bar that counts epochs from 1, as the log and the card do."""
+class Progress(Callback):
+    """One bar for the whole training, so that the time left is that of all epochs."""
 
-    def on_train_epoch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Begin the bar of an epoch."""
-        bar = self.train_progress_bar
-        bar.set_description(f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}", refresh=False)
-        bar.initial = 0  # a resumed run begins with a whole epoch
-        bar.reset(total=self.total_train_batches)
+    def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Begin, after the epochs of an earlier run if there is one."""
+        per_epoch = int(trainer.num_training_batches)
+        total, done = (n * per_epoch for n in (trainer.max_epochs or 0, trainer.current_epoch))
+        self.bar = progress_bar(f"{trainer.max_epochs} epochs", total, unit="step", done=done)
+        self.bar.__enter__()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Count a step."""
+        self.bar.update()
+
+    def on_train_end(self, *_: Any) -> None:
+        """End."""
+        self.bar.__exit__(None, None, None)
 
 
 class Keep(Callback):
@@ -225,22 +232,31 @@ class Keep(Callback):
         if trainer.is_global_zero:
             if better:
                 state = {k: v.detach().cpu().contiguous() for k, v in pl_module.network.state_dict().items()}
-                _write(self.folder / "best.safetensors", lambda path: save_file(state, path))
-            _write(self.folder / "log.csv", lambda path: pd.DataFrame(history.rows).to_csv(path, index=False))
-            _write(self.folder / "last.ckpt", lambda path: trainer.save_checkpoint(path, weights_only=False))
+                with write_then_rename(self.folder / "best.safetensors") as temporary:
+                    save_file(state, temporary)
+            with write_then_rename(self.folder / "log.csv") as temporary:
+                pd.DataFrame(history.rows).to_csv(temporary, index=False)
+            with write_then_rename(self.folder / "last.ckpt") as temporary:
+                trainer.save_checkpoint(temporary, weights_only=False)
         else:
             trainer.save_checkpoint(
                 self.folder / "last.ckpt", weights_only=False
             )  # takes part in collecting, writes nothing
 
 
-def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    try:
-        with write_then_rename(path) as temporary:
-            write(temporary)
-    except (OSError, RuntimeError) as why:
-        full = isinstance(why, OSError) and why.errno == errno.ENOSPC
-        raise ResultsError(
-            f"could not write {path}: {'the disk is full' if full else why}; the files of the epoch before are whole: "
-            f"make room and start the same training again, it will resume"
-        ) from why
+class Checkpoints(TorchCheckpointIO):
+    """Writes checkpoints where they are asked for; Lightning's own way leaves parts in /tmp after a kill."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint.
+
+        Parameters
+        ----------
+        checkpoint : dict
+            Its content.
+        path : path-like
+            The file.
+        storage_options : None
+            Lightning's; not used.
+        """
+        torch.save(checkpoint, path)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from brainalign._reading import read_json
 from brainalign.errors import StimulusError, did_you_mean, name_some
 
 #: Sounds of the human voice that Kim et al. 2024 treat as music although the ontology files them under "Human voice".
@@ -104,11 +104,11 @@ def read_ontology(path: Path) -> Ontology:
     StimulusError
         If the file is missing, is not of this form, or two categories have one name.
     """
+    entries = read_json(path, "an ontology in AudioSet's form", StimulusError)
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
         names = {entry["id"]: str(entry["name"]) for entry in entries}
         children = {names[entry["id"]]: tuple(names[child] for child in entry["child_ids"]) for entry in entries}
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as why:
+    except (KeyError, TypeError) as why:
         raise StimulusError(
             f"{path} is not an ontology in AudioSet's form ({type(why).__name__}: {why}); expected a JSON list of "
             f"objects with id, name and child_ids, as in github.com/audioset/ontology"

@@ -6,17 +6,17 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
 
-from brainalign._files import sha256, write_then_rename
+from brainalign._files import remove_leftovers, sha256, write_then_rename
+from brainalign._reading import check_zip
 from brainalign.errors import MissingExtraError, ModelError, RecipeError, ResultsError, StimulusError, name_some
 from brainalign.models.hooked import load_weights
 from brainalign.models.kim2024 import Kim2024CNN
@@ -31,16 +31,8 @@ from brainalign.training.recipe import TrainingRecipe, find, make_training_recip
 from brainalign.training.scores import mean_average_precision, micro_average_precision
 
 SHIPPED_LABEL_MAPS = {"minisounds": Path(__file__).with_name("minisounds_labels.csv")}
-#: All that a run writes into its folder; the last two are there only while it is not finished.
-FILES = (
-    "training.json",
-    "log.csv",
-    "weights.safetensors",
-    "weights.json",
-    "learning-curves.png",
-    "best.safetensors",
-    "last.ckpt",
-)
+#: What is in the folder of a training only while it is not finished.
+UNFINISHED = ("best.safetensors", "last.ckpt")
 
 
 @dataclass(frozen=True)
@@ -94,7 +86,7 @@ def train(
     StimulusError
         If clips or labels cannot be used; all unreadable clips are reported before training starts.
     ResultsError
-        If `out` holds another or a finished training, or the disk is full.
+        If `out` holds another or a finished training, another process trains into it, or the disk is full.
     MissingExtraError
         If lightning is not installed.
     """
@@ -106,14 +98,14 @@ def train(
     if is_audioset(find("data", recipe.data, beside)):
         recipe = recipe.model_copy(update={"label_map": None})
     folder = Path(out)
-    if (folder / "weights.json").exists():
-        raise ResultsError(f"{folder} holds a finished training; choose another folder")
+    _refuse_finished(folder)
     corpus, features, removed = prepare(recipe, beside, progress=progress)
-    _claim(folder, {**recipe.what(), "sounds_sha256": features.digest, "clips_sha256": corpus.digest()})
-    trainer = _fit(recipe, corpus, features, folder, progress)
-    if trainer.is_global_zero:
-        _finish(recipe, corpus, features, removed, folder)
-    trainer.strategy.barrier()  # the other devices' processes go on when the card is there
+    with _alone(folder):
+        _claim(folder, {**recipe.what(), "sounds_sha256": features.digest, "clips_sha256": corpus.digest()})
+        trainer = _fit(recipe, corpus, features, folder, progress)
+        if trainer.is_global_zero:
+            _finish(recipe, corpus, features, removed, folder)
+        trainer.strategy.barrier()  # the other devices' processes go on when the card is there
     card = json.loads((folder / "weights.json").read_text(encoding="utf-8"))
     return TrainedNetwork(folder / "weights.safetensors", card)
 
@@ -212,13 +204,46 @@ def _recipe(recipe: TrainingRecipe | Path | str | None, changes: dict[str, Any])
     return path.parent, read_training_recipe(path, **changes)
 
 
+def _refuse_finished(folder: Path) -> None:
+    if (folder / "weights.json").exists():
+        _remove_unfinished(folder)
+        raise ResultsError(f"{folder} holds a finished training; choose another folder")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from training into the same folder; those of further devices belong to the first one."""
+    from filelock import FileLock, Timeout
+    from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+    if getattr(rank_zero_only, "rank", 0):
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as why:
+        raise ResultsError(
+            f"another process trains into {folder}; wait until it has ended, or choose another folder"
+        ) from why
+    try:
+        remove_leftovers(folder)
+        _refuse_finished(folder)
+        yield
+    finally:
+        with suppress(OSError):  # Windows removes no open file
+            (folder / ".lock").unlink()
+        lock.release()
+
+
 def _claim(folder: Path, what: dict[str, Any]) -> None:
     """Note what is trained in this folder, or check that it is this."""
     note = folder / "training.json"
     if note.is_file():
         try:
-            before = json.loads(note.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as why:
+            before = dict(json.loads(note.read_text(encoding="utf-8")))
+        except (ValueError, TypeError, RecursionError) as why:
             raise ResultsError(f"{note} is damaged: {why}; choose another folder") from why
         differ = sorted(key for key in {*before, *what} if before.get(key) != what.get(key))
         if differ:
@@ -236,7 +261,7 @@ def _fit(recipe: TrainingRecipe, corpus: Corpus, features: LogMels, folder: Path
     """Train, and return Lightning's trainer."""
     import lightning
 
-    from brainalign.training.module import Keep, Material, Progress, Training
+    from brainalign.training.module import Checkpoints, Keep, Material, Progress, Training
 
     material = Material(features, corpus.targets(), corpus.of("train"), corpus.of("val"))
     checkpoint = folder / "last.ckpt"
@@ -254,11 +279,12 @@ def _fit(recipe: TrainingRecipe, corpus: Corpus, features: LogMels, folder: Path
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
-            enable_progress_bar=progress,
+            enable_progress_bar=False,  # ours writes lines in a log
             num_sanity_val_steps=0,
             reload_dataloaders_every_n_epochs=1,
             use_distributed_sampler=False,
             default_root_dir=folder,
+            plugins=[Checkpoints()],
         )
         if checkpoint.is_file():
             _check(checkpoint, network)
@@ -272,8 +298,9 @@ def _fit(recipe: TrainingRecipe, corpus: Corpus, features: LogMels, folder: Path
 def _check(checkpoint: Path, network: Kim2024CNN) -> None:
     """Check that a checkpoint is whole and of this network, before Lightning takes it."""
     try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    except (OSError, RuntimeError, UnpicklingError, KeyError, EOFError) as why:
+        check_zip(checkpoint, ResultsError)
+        state = dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+    except Exception as why:  # torch raises a dozen kinds on damaged files
         raise ResultsError(f"{checkpoint} is damaged ({type(why).__name__}); delete it to begin anew") from why
     own = {f"network.{name}": tensor.shape for name, tensor in network.state_dict().items()}
     found = {name: tensor.shape for name, tensor in state.items()}
@@ -303,7 +330,6 @@ def _finish(recipe: TrainingRecipe, corpus: Corpus, features: LogMels, removed: 
     import pandas as pd
     from safetensors.torch import load_file, save_file
 
-    _remove_temporaries(folder)
     best = folder / "best.safetensors"
     weights = folder / "weights.safetensors"
     # The front end is fixed and stays in single precision: rounding would change the spectrogram.
@@ -349,15 +375,12 @@ def _finish(recipe: TrainingRecipe, corpus: Corpus, features: LogMels, removed: 
     }
     with write_then_rename(folder / "weights.json") as temporary:
         temporary.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    for leftover in (best, folder / "last.ckpt"):
-        leftover.unlink(missing_ok=True)
+    _remove_unfinished(folder)
 
 
-def _remove_temporaries(folder: Path) -> None:
-    """Remove what killed runs left of files that they were writing; see :func:`write_then_rename`."""
-    for name in FILES:
-        for temporary in folder.glob(f".{Path(name).stem}-????????{Path(name).suffix}"):
-            temporary.unlink()
+def _remove_unfinished(folder: Path) -> None:
+    for name in UNFINISHED:
+        (folder / name).unlink(missing_ok=True)
 
 
 def scores(network: Kim2024CNN, corpus: Corpus, features: LogMels, removed: np.ndarray) -> dict[str, Any]:

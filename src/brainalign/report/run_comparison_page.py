@@ -1,0 +1,210 @@
+"""The page that compares runs: what differs, what can be said of it, estimates side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from brainalign._files import write_then_rename
+from brainalign.report._draw import new_figure, style
+from brainalign.report.run_comparison import (
+    ABOUT,
+    AGREEMENT,
+    RunComparison,
+    compare_runs,
+    main_estimates,
+    plot_run_comparisons,
+)
+from brainalign.report.run_differences import Differences, differences
+from brainalign.report.saved import SavedRun
+from brainalign.report.svg import Drawing, safe_csv
+from brainalign.report.words import join, number, present, records, scores
+
+#: Most rows of a table in the page; the CSV beside it has all.
+MAX_ROWS = 1000
+_NO_TEST = (
+    "No p of a difference is given, because none follows from two results: intervals that overlap do not show that "
+    "there is no difference, and intervals that lie apart are no test of one"
+)
+
+
+def write_run_comparison(runs: Sequence[SavedRun], path: Path, *, figures_folder: Path | None = None) -> dict[str, Any]:
+    """Write a page that compares runs, and its table as CSV beside it.
+
+    Parameters
+    ----------
+    runs : sequence of SavedRun
+        Two or more.
+    path : Path
+        The HTML file; the CSV has the same name with ``.csv``.
+    figures_folder : Path, optional
+        Where the figure goes as SVG, PDF and CSV.
+
+    Returns
+    -------
+    dict
+        The summary that the page opens with, ready for JSON: ``runs``, ``identical``, ``differences``, ``n_same``,
+        ``agreement`` (how many estimates of which kind), ``largest`` (the ten that differ most), ``only_in_one``,
+        ``cautions``, ``page``, ``table``.
+
+    Raises
+    ------
+    ResultsError
+        If there are fewer than two runs.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    path = Path(path)
+    compared, differ = compare_runs(runs), differences(runs)
+    summary = _summary(runs, compared, differ)
+    table = path.with_suffix(".csv")
+    with write_then_rename(table) as temporary:
+        temporary.write_text(safe_csv(compared.both), encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page, report = (
+        environment.from_string(files("brainalign.report").joinpath(name).read_text(encoding="utf-8"))
+        for name in ("run_comparison.html.j2", "template.html.j2")
+    )
+    html = page.render(
+        summary,
+        names=compared.names,
+        rows=_rows(compared),
+        figure=_figure(compared, figures_folder),
+        single=[[str(r[c]) for c in ("run", *ABOUT)] + [scores(r)[0]] for r in records(compared.single[:MAX_ROWS])],
+        style="".join(report.blocks["style"](report.new_context())),
+        described=[(name, run) for name, run in zip(compared.names, runs, strict=True)],
+        n_both=len(compared.both),
+        csv=table.name,
+    )
+    with write_then_rename(path) as temporary:
+        temporary.write_text(html, encoding="utf-8", errors="replace")
+    return {**summary, "page": str(path), "table": str(table)}
+
+
+def comparison_cautions(runs: Sequence[SavedRun], compared: RunComparison, differ: Differences) -> list[str]:
+    """Say what can and what cannot be concluded from runs side by side.
+
+    Parameters
+    ----------
+    runs : sequence of SavedRun
+        As compared.
+    compared : RunComparison
+        Their estimates.
+    differ : Differences
+        What differs between them.
+
+    Returns
+    -------
+    list of str
+        One sentence each, what matters most first.
+    """
+    said = []
+    if not differ.sounds:
+        said.append("The sounds are not the same, so the numbers are not about the same thing")
+    if not differ.brains:
+        said.append("The brain data are not the same, so the numbers are not about the same thing")
+    if differ.sounds and differ.brains:
+        said.append(
+            "All runs rest on the same sounds and brain data, so their errors go together: intervals say how far other "
+            "sounds would move a number, not how far two analyses of these sounds differ by chance"
+        )
+        if differ.recipes and differ.versions and differ.models and not differ.seeds:
+            said.append(
+                "Only the seed differs: what differs is the chance of splits, resamples and permutations; more of them "
+                "make it smaller"
+            )
+    if any(row.part == "versions" and row.what == "brainalign" for row in differ.rows):
+        said.append("The versions of brainalign differ: read the changelog before a difference is put down to the data")
+    levels = sorted({str(r.settings["level"]) for run in runs for r in run.results if "level" in r.settings})
+    if len(levels) > 1:
+        said.append(f"Intervals have different levels ({join(levels)}), so their widths cannot be compared")
+    said.append(f"{_NO_TEST}; to test a difference between models put both into one recipe (compare-models)")
+    for measure, n in compared.ambiguous.items():
+        said.append(f"{measure}: {n} estimates that no column tells apart are not compared")
+    said += [f"{name}: {w}" for name, run in zip(compared.names, runs, strict=True) for w in run.warnings]
+    return said
+
+
+def _summary(runs: Sequence[SavedRun], compared: RunComparison, differ: Differences) -> dict[str, Any]:
+    digests = [run.provenance.get("results_sha256") for run in runs]
+    counts = compared.both["agreement"].value_counts()
+    about = [*ABOUT, *(f"value|{n}" for n in compared.names), "difference", "in_intervals", "agreement"]
+    differing = compared.both[compared.both["agreement"] != AGREEMENT[0]]
+    largest = differing.head(10)[about].astype(object)
+    return {
+        "runs": [
+            {"name": n, "title": r.title, "question": r.question, "folder": str(r.folder), "estimates": len(r.table)}
+            for n, r in zip(compared.names, runs, strict=True)
+        ],
+        "identical": digests[0] is not None and len(set(digests)) == 1,
+        "differences": [{"part": d.part, "what": d.what, "values": list(d.values)} for d in differ.rows],
+        "n_same": differ.n_same,
+        "agreement": {kind: int(counts[kind]) for kind in AGREEMENT if kind in counts},
+        "largest": largest.where(largest.notna(), None).to_dict("records"),
+        "only_in_one": {str(k): int(v) for k, v in compared.single["run"].value_counts().items()},
+        "cautions": comparison_cautions(runs, compared, differ),
+    }
+
+
+def _rows(compared: RunComparison) -> list[dict[str, Any]]:
+    rows = []
+    for row in records(compared.both[:MAX_ROWS]):
+        cells = []
+        for name in compared.names:
+            value, low, high = scores({c: row[f"{c}|{name}"] for c in ("value", "ci_low", "ci_high")})
+            cells.append({"key": _key(row[f"value|{name}"]), "text": value, "range": f"{low} to {high}" if low else ""})
+        rows.append(
+            {
+                "about": [str(row[c]) for c in ABOUT],
+                "cells": cells,
+                "difference": number(row["difference"], 2),
+                "difference_key": _key(row["difference"]),
+                "in_intervals": number(row["in_intervals"], 2),
+                "in_intervals_key": _key(row["in_intervals"]),
+                "agreement": row["agreement"],
+            }
+        )
+    return rows
+
+
+def _key(value: Any) -> str:
+    return str(value) if present(value) else ""
+
+
+def _figure(compared: RunComparison, folder: Path | None) -> Mapping[str, Any] | None:
+    """Draw the main estimates, for the page and, if asked for, as files."""
+    shown = main_estimates(compared.both)
+    shown = shown[shown["value|" + compared.names[0]].notna()] if len(shown) else shown
+    if not len(shown):
+        return None
+    n_measures = shown["measure"].nunique()
+    with style():
+        figure = new_figure(9.5, 0.26 * len(shown) + 0.75 * n_measures + 0.4)
+        drawing = Drawing(plot_run_comparisons(figure, shown, compared.names))
+        if folder is not None:
+            drawing.save(shown, Path(folder), "runs-compared")
+    alt = (
+        f"Estimates of {join(compared.names)} side by side with their intervals; the numbers stand in the table below."
+    )
+    return {"svg": drawing.inline("runs", alt), "n": len(shown)}
+
+
+def summary_of(run: SavedRun) -> pd.DataFrame:
+    """Return the main estimates of one run, for a summary: those that a figure of it would show.
+
+    Parameters
+    ----------
+    run : SavedRun
+        A results folder.
+
+    Returns
+    -------
+    DataFrame
+        Rows of its table.
+    """
+    doubled = run.table.assign(agreement="")
+    return main_estimates(doubled)
