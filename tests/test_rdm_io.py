@@ -53,9 +53,9 @@ def test_bad_files(tmp_path):
         load_rdms(tmp_path / "none.nc")
     with pytest.raises(MeasureError, match=r"must end in '.nc' or '.npz'"):
         save_rdms(rdms(), tmp_path / "r.pkl")
-    for name in ("r.nc", "r.npz"):
+    for name, said in (("r.nc", "r.nc is a pickle; arrays are read from netCDF-4 only"), ("r.npz", "cannot be read")):
         (tmp_path / name).write_bytes(b"\x80\x04not data")
-        with pytest.raises(MeasureError, match="cannot be read"):
+        with pytest.raises(MeasureError, match=said):
             load_rdms(tmp_path / name)
     np.savez(tmp_path / "objects.npz", rdms=np.array([{}], dtype=object), rdm=["a"], stimulus=["b"])
     with pytest.raises(MeasureError, match="cannot be read"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -408,8 +408,8 @@ class TestFiles:
     ) -> None:
         path = save_responses(responses(), tmp_path / "x.nc")
 
-        def stop_half_way(_self: xr.Dataset, target: Path, **_: Any) -> None:
-            Path(target).write_bytes(b"\x89HDF half")
+        def stop_half_way(_self: xr.Dataset, target: BinaryIO, **_: Any) -> None:
+            target.write(b"\x89HDF half")
             raise interruption
 
         monkeypatch.setattr(xr.Dataset, "to_netcdf", stop_half_way)

@@ -126,9 +126,8 @@ def _coordinates(
             raise ResponseError(f"the column {name!r} has {len(column)} entries for {len(ids)} {dim} ids")
         if column.dtype.kind not in "biuf":
             if empty := [i for i, lacks in zip(ids, pd.isna(column), strict=True) if lacks]:
-                raise ResponseError(
-                    f"the column {name!r} has no entry for {name_some(empty)}; fill it in or leave it out"
-                )
+                what = f"the column {name!r} has no entry for {name_some(empty)}"
+                raise ResponseError(f"{what}; fill it in or leave it out")
             column = column.astype(str)
         columns[str(name)] = (dim, column)
     return columns
@@ -496,7 +495,6 @@ def load_responses(path: str | Path) -> Responses:
         for name in responses.coords:
             if responses[name].dtype.kind == "O":
                 responses = responses.assign_coords({name: responses[name].astype(str)})
-    responses.name = None
     _check_names(responses)
     check_responses(responses, allow_constant=True)
-    return responses
+    return responses.rename(None)

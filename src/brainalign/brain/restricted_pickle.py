@@ -170,7 +170,9 @@ def _values(part: _Part) -> NDArray[Any]:
         raise BrainError(f"values in the form of {part.kind}, expected an array of numbers or strings")
     _, shape, dtype, by_column, content = part.state
     if _dtype(dtype).kind == "O":
-        flat = np.array([*content, None], dtype=object)[:-1]
+        flat = np.empty(len(content), dtype=object)
+        for i, entry in enumerate(content):  # given all at once, numpy would look for arrays within
+            flat[i] = entry
     else:
         flat = np.frombuffer(_bytes(content), _dtype(dtype))
     return flat.reshape(shape, order="F" if by_column else "C")
