@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint docs lock dist audit sbom clean
+.PHONY: demo test lint docs lock mutants dist audit sbom clean
 
 demo: $(VENV)/installed
 	$(BIN)/brainalign demo --out results/demo --overwrite
@@ -40,6 +40,10 @@ lock: $(VENV)/installed-test
 	$(LOCK) --output-file requirements.lock
 	$(LOCK) --extra test --extra docs --extra cluster --extra release --constraint requirements.lock --output-file requirements-dev.lock
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml
+
+# How many small faults planted in the statistics the tests would notice: docs/mutation-testing.md.
+mutants: $(VENV)/installed-test
+	$(BIN)/python tests/mutation/run.py
 
 # The archives of a release, the wheel built from the sdist.
 dist: $(VENV)/installed-test

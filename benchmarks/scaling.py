@@ -3,14 +3,15 @@
     OMP_NUM_THREADS=1 python benchmarks/scaling.py [--out docs/pictures] [--quick]
 
 Every point is a process of its own, so that its peak memory is its own; a small call beforehand takes what importing
-costs. Processor time is given because other work on the machine moves it less than elapsed time. The slope of log time
-over log size says how cost grows: 1 is linear. Written: ``scaling.csv`` with all points, ``scaling.svg`` with curves.
+costs. Processor time is given because other work on the machine moves it less than elapsed time. ``plan.py`` says
+how cost grows and what follows from it. Written: ``scaling.csv`` with all points, ``scaling.svg`` with curves.
 `--quick` leaves out the largest points.
 
 * extraction: 100 to 20,000 sounds of 1.5 s, kim2024-cnn with random weights, five layers, with a cache;
-* encoding, sounds: 100 to 20,000 sounds, one layer of 256 units, 1,000 targets;
+* encoding, sounds: 100 to 20,000 sounds, one layer of 256 units, 200 targets;
 * encoding, layers: 1 to 100 layers of 256 units, 165 sounds, 1,000 targets;
 * encoding, targets: 1,000 to 200,000 targets, one layer of 256 units, 165 sounds;
+* encoding, permutations: 1 to 100 permutations, 1,000 targets, one layer, 165 sounds;
 * RSA, sounds: 100 to 4,000 sounds (a matrix has n (n - 1) / 2 pairs: quadratic by nature); RSA, layers: 1 to 100.
 
 Encoding is ``voxel-encoding``: ten half-splits, 20 penalties, 10 permutations, 100 resamples.
@@ -32,6 +33,7 @@ SIZES = {
     "encoding, sounds": [100, 300, 1_000, 3_000, 10_000, 20_000],
     "encoding, layers": [1, 3, 10, 30, 100],
     "encoding, targets": [1_000, 3_000, 10_000, 30_000, 100_000, 200_000],
+    "encoding, permutations": [1, 3, 10, 30, 100],
     "RSA, sounds": [100, 300, 1_000, 2_000, 4_000],
     "RSA, layers": [1, 3, 10, 30, 100],
 }
@@ -90,11 +92,11 @@ def _responses(n_sounds: int, n_layers: int, n_targets: int):
     return make_responses(features, ids, unit_info={"layer": layer}, attrs={"source": "model"}), brain
 
 
-def _encoding(n_sounds: int, n_layers: int, n_targets: int):
+def _encoding(n_sounds: int, n_layers: int, n_targets: int, n_permutations: int = 10):
     from brainalign import voxel_encoding
 
     responses, brain = _responses(n_sounds, n_layers, n_targets)
-    return lambda: voxel_encoding(responses, brain, n_permutations=10, n_bootstrap=100)
+    return lambda: voxel_encoding(responses, brain, n_permutations=n_permutations, n_bootstrap=100)
 
 
 def _rsa(n_sounds: int, n_layers: int):
@@ -106,9 +108,10 @@ def _rsa(n_sounds: int, n_layers: int):
 
 PREPARE = {
     "extraction, sounds": _extraction,
-    "encoding, sounds": lambda n, _: _encoding(n, 1, 1_000),
+    "encoding, sounds": lambda n, _: _encoding(n, 1, 200),
     "encoding, layers": lambda n, _: _encoding(165, n, 1_000),
     "encoding, targets": lambda n, _: _encoding(165, 1, n),
+    "encoding, permutations": lambda n, _: _encoding(165, 1, 1_000, n),
     "RSA, sounds": lambda n, _: _rsa(n, 1),
     "RSA, layers": lambda n, _: _rsa(165, n),
 }
@@ -133,17 +136,6 @@ def draw(table, path: Path) -> None:
         axes[1, 0].set_ylabel("memory beside the data (MB)")
         figure.savefig(path)
         plt.close(figure)
-
-
-def slopes(table) -> dict[str, float]:
-    """Return the slope of log time over log size in the upper half of the sizes, where fixed costs weigh little."""
-    import numpy as np
-
-    found = {}
-    for name, own in table.groupby("what", sort=False):
-        upper = own.iloc[len(own) // 2 - 1 :]
-        found[str(name)] = float(np.polyfit(np.log(upper["size"]), np.log(upper["cpu_s"]), 1)[0])
-    return found
 
 
 def main() -> None:
@@ -172,8 +164,6 @@ def main() -> None:
     import pandas as pd
 
     table = pd.DataFrame(rows)
-    for name, slope in slopes(table).items():
-        print(f"{name:20} time grows with size to the power {slope:.2f}")
     options.out.mkdir(parents=True, exist_ok=True)
     table.to_csv(options.out / "scaling.csv", index=False, float_format="%.4g")
     draw(table, options.out / "scaling.svg")

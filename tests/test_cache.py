@@ -26,6 +26,7 @@ from brainalign.errors import ModelError
 from brainalign.models.cache import CacheEntry, cache_folder, list_entries, prune, verify
 from brainalign.models.extraction import extract, extract_layers
 from brainalign.models.hooked import HookedModel, ablating
+from brainalign.recipes.runner import compute_recipe
 from brainalign.stimuli import StimulusSet
 from brainalign.stimuli.sets import Manifest
 
@@ -364,6 +365,16 @@ class TestNoPlaceToWrite:
             np.testing.assert_array_equal(kept, expected)
             assert model.heard == [0]
             np.testing.assert_array_equal(more.values, extract(Recorder(), numbered(), pooling="max").values)
+
+    @pytest.mark.parametrize("cache", [True, 3])
+    def test_what_is_no_folder(self, cache: Any) -> None:
+        message = rf"^cache must be a folder or None, found {cache}; .*cache_folder\(\) names the usual one"
+        with pytest.raises(ModelError, match=message):
+            extract(Recorder(), numbered(), cache=cache)
+        with pytest.raises(ModelError, match=message):
+            next(extract_layers(Recorder(), numbered(), cache=cache))
+        with pytest.raises(ModelError, match=message):
+            compute_recipe("demo", cache=cache)
 
     def test_a_file_in_the_way(self, tmp_path: Path) -> None:
         (tmp_path / "cache").write_text("a file")

@@ -11,6 +11,7 @@ from brainalign.errors import MeasureError
 from brainalign.stats.ceilings import (
     correct_score,
     critical_r,
+    halvings,
     ncsnr,
     ncsnr_reliability,
     pairwise_correlations,
@@ -70,15 +71,20 @@ class TestReliability:
     @pytest.mark.parametrize(("n", "half"), [(2, 1), (3, 1), (4, 2), (5, 2), (6, 3)])
     def test_all_halvings_by_brute_force(self, n, half):
         runs = measured(n_repetitions=n, n_units=3, n_stimuli=40)[2]
-        halvings = {
+        every = {
             frozenset([a, b])
             for a in combinations(range(n), half)
             for b in combinations(range(n), half)
             if not set(a) & set(b)
         }
-        r = np.mean([correlate(*(runs[list(h)].mean(axis=0) for h in pair)) for pair in halvings], axis=0)
+        r = np.mean([correlate(*(runs[list(h)].mean(axis=0) for h in pair)) for pair in every], axis=0)
         factor = n / half
         np.testing.assert_allclose(split_half_reliability(runs), factor * r / (1 + (factor - 1) * r))
+
+    def test_random_halves_are_disjoint_and_of_the_size_asked_for(self):
+        pairs = halvings(10, 3, max_splits=60, seed=0)
+        assert len(pairs) == 60
+        assert all(len(a) == len(b) == 3 and len({*a, *b}) == 6 for a, b in pairs)
 
     def test_many_repetitions_by_random_halves(self):
         runs = measured(n_repetitions=10, n_units=50, n_stimuli=60)[2]
@@ -109,6 +115,7 @@ class TestReliability:
         runs = measured(n_units=8, n_stimuli=40)[2]
         shifted = runs + np.random.default_rng(1).normal(scale=20, size=(3, 1, 8))
         np.testing.assert_allclose(ncsnr(shifted), ncsnr(runs), rtol=1e-9)
+        np.testing.assert_allclose(ncsnr(runs + 1e6 * np.arange(8)), ncsnr(runs), rtol=1e-7)
 
     @pytest.mark.parametrize("level_sd", [0.0, 3.0])
     @pytest.mark.parametrize("n_repetitions", [2, 3])
@@ -217,6 +224,15 @@ class TestCorrection:
                 expected *= np.nanmax([3 * r / (1 + 2 * r), floor])
             got = tuckute2023_divisor(runs[:, :, [unit]], single[:, :, [unit]], repaired=False)
             assert got == pytest.approx(expected, rel=1e-9)
+
+    @pytest.mark.parametrize("repaired", [True, False])
+    def test_published_formula_unit_by_unit(self, repaired):
+        runs = measured(snr=0.2, n_units=20, n_stimuli=83)[2]
+        single = measured(snr=0.3, n_units=20, n_stimuli=82, seed=1)[2]
+        single[0, :, 3] = single[:, :, 4] = 0.5  # some pairs of one unit, and all of another, are undefined
+        alone = [tuckute2023_divisor(runs[..., [u]], single[..., [u]], repaired=repaired)[0] for u in range(20)]
+        together = tuckute2023_divisor(runs, single, repaired=repaired)
+        np.testing.assert_allclose(together, alone, rtol=1e-9)
 
     def test_the_slip_at_the_pole_is_repaired(self):
         """Three repetitions that disagree (median -0.6) have no reliability; the released code gives them 9."""

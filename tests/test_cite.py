@@ -8,6 +8,7 @@ import tomllib
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -16,6 +17,7 @@ from brainalign.cli import app
 from brainalign.errors import ResultsError
 from brainalign.measures import MEASURES
 from brainalign.measures.result import Result, result_table
+from brainalign.measures.ridge import relative_alphas
 from brainalign.models import MODELS
 from brainalign.report.citations import citations_of_names, citations_of_run, references_of
 from brainalign.report.methods import methods_section
@@ -30,6 +32,7 @@ from brainalign.report.references import (
     references,
     uses_of,
 )
+from brainalign.stats import permutation_p, rank_sum
 from brainalign.stimuli import MANIPULATIONS, STIMULI, load_stimuli
 
 ROOT = Path(__file__).parents[1]
@@ -291,6 +294,56 @@ class TestMethods:
         runs = [result(distance="euclidean"), result(distance="correlation")]
         section = methods_section(load_stimuli("demo"), (), runs, PROVENANCE)
         assert "distance euclidean or correlation" in dict(section.paragraphs)["rsa"]
+
+    @staticmethod
+    def said(kind: str = "rsa", rows: list[dict] | None = None, **settings) -> str:
+        row = {"measure": kind, "model": "logmel", "layer": "logmel", "statistic": "spearman", "value": 0.5, "p": 0.01}
+        own = Result(kind, result_table(rows or [row, {**row, "layer": "other"}]), settings=settings)
+        return dict(methods_section(load_stimuli("demo"), (), [own], PROVENANCE).paragraphs)[kind]
+
+    def test_the_grid_of_penalties_is_that_of_the_fits(self):
+        text = self.said("component-encoding", penalty="per target", protocol="brainalign")
+        eigenvalues = np.array([3.0, 1.0])
+        grid = relative_alphas(eigenvalues, 2) / 2.0
+        assert f"{len(grid)} values from {grid.min():g} to {grid.max():g} in equal steps" in text
+        assert "times the mean eigenvalue of X X'" in text
+        text = self.said("voxel-encoding", protocol="tuckute2023")
+        assert "100 values from 1e-50 to 1e+49" in text
+        assert "this grid: 0.10, 1.0" in self.said("encoding-map", penalty="for each unit", alphas=[0.1, 1.0])
+        assert "summed variance of the features" in self.said("encoding-map", penalty="for each unit", alphas=None)
+        assert "Penalties" not in self.said("rsa", protocol="brainalign")
+
+    def test_whether_p_values_are_corrected_for_their_number(self):
+        none = "No correction for multiple comparisons was made over the 2 p values."
+        assert none in self.said()
+        assert none in self.said(correction="reliability")
+        assert none not in self.said(correction="Benjamini-Hochberg over the units")
+        row = {"measure": "rsa", "model": "logmel", "statistic": "spearman", "value": 0.5, "p": 0.01, "p_fdr": 0.02}
+        text = self.said(rows=[row, row])
+        assert none not in text
+        assert "corrected for multiple comparisons stand in p_fdr; those in p are not" in text
+        assert "multiple" not in self.said(rows=[{**row, "p_fdr": np.nan}])
+
+    def test_the_least_p_of_a_permutation_test(self):
+        test = "one-sided permutation of stimulus labels"
+        least = float(permutation_p(1.0, np.zeros(199)))
+        assert f"p cannot be below 1/(199 + 1) = {least:g}" in self.said(test=test, n_permutations=199)
+        for other in ({"n_permutations": 0}, {"n_permutations": 199, "test": "permutation; tails by moments"}):
+            assert "cannot be below" not in self.said(**{"test": test, **other})
+
+    def test_what_intervals_hold_fixed(self):
+        held = "hold the splits and the fits fixed"
+        assert held in self.said(interval="BCa bootstrap over test stimuli, fits held fixed")
+        assert held in self.said(interval="bootstrap, fits and reliabilities held fixed")
+        assert held not in self.said(interval="jackknife, fits repeated with penalties held fixed")
+        assert held not in self.said(interval="BCa bootstrap over stimuli")
+
+    def test_whether_rank_tests_are_exact(self):
+        rng = np.random.default_rng(0)
+        rule = "exact where there are no ties and up to 50 values in the larger sample"
+        assert rule in self.said(test="Wilcoxon rank-sum over stimuli, greater")
+        assert [rank_sum(rng.normal(size=n), rng.normal(size=5)).method for n in (50, 51)] == ["exact", "asymptotic"]
+        assert "no ties" not in self.said(test="Wilcoxon rank sum over networks, asymptotic: greater")
 
     def test_names_do_not_become_markdown(self):
         section = methods_section(load_stimuli("demo"), (), [result(distance="<b>*x*_")], PROVENANCE)

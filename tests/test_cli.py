@@ -51,6 +51,9 @@ def test_list_of_recipes():
     [
         (["run", "kim2024/natsound"], "did you mean 'kim2024/natsound165'"),
         (["run"], "which recipe?"),
+        (["run", "--list", "extra"], "leave 'extra' out"),
+        (["run", "demo", "--out", ""], "expected the name of a folder"),
+        (["recipe", "schema", "--out", "", "--overwrite"], "expected the name of a file"),
         (["fetch", "natsound156"], "did you mean 'natsound165'?"),
         (["fetch", "yamnet"], "brainalign fetch yamnet --from FOLDER"),
         (["run", "kim2024/natsound165"], "do: brainalign fetch natsound165"),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 import json
 import os
@@ -107,8 +108,6 @@ class TestHelp:
 
 
 class TestOptions:
-    #: What prints no facts, or is JSON itself.
-    WITHOUT_JSON: ClassVar = {"recipe schema"}
     #: Words for what has one name here.
     OTHER_WORDS: ClassVar = {
         "--output",
@@ -126,7 +125,7 @@ class TestOptions:
         options = {o for p in COMMANDS[name].params for o in (*p.opts, *p.secondary_opts)}
         assert not options & self.OTHER_WORDS
         assert "--debug" in options
-        assert ("--json" in options) != (name in self.WITHOUT_JSON)
+        assert "--json" in options
         for one, other in (("--progress", "--quiet"), ("--cache", "--no-cache")):
             assert (one in options) == (other in options)
 
@@ -134,6 +133,34 @@ class TestOptions:
     def test_the_same_help_for_the_same_option(self, option):
         helps = {p.help for command in COMMANDS.values() for p in command.params if option in p.opts}
         assert len(helps) == 1
+
+    @pytest.mark.parametrize("name", COMMANDS)
+    def test_every_number_has_a_limit(self, name):
+        checked_by_what_they_are_for = {
+            "power": {"reliability", "share", "share_sd", "voxels", "simulations", "alpha"},
+            "choose": {"n", "starts"},
+            "stimuli prepare": {"sample_rate", "duration_s", "ramp_ms", "target_rms", "bits"},
+        }
+        numbers = {p.name for p in COMMANDS[name].params if p.type.name in ("integer", "float")}
+        assert numbers == checked_by_what_they_are_for.get(name, set())
+
+    @pytest.mark.parametrize("days", ["-1", "-0.001", "nan", "inf", "1e9"])
+    @pytest.mark.parametrize("command", ["prune", "results --remove"])
+    def test_an_age_that_is_none_removes_nothing(self, command, days, monkeypatch):
+        def called(*_, **__):
+            pytest.fail("the cache was touched")
+
+        monkeypatch.setattr("brainalign.models.cache.prune", called)
+        monkeypatch.setattr("brainalign.engine.store.ResultStore.entries", called)
+        done = runner.invoke(app, ["cache", *command.split(), "--older-than-days", days])
+        assert done.exit_code == 2
+        assert "--older-than-days" in done.output
+
+    @pytest.mark.parametrize("value", ["nan", "inf"])
+    def test_what_is_no_number(self, value):
+        done = runner.invoke(app, ["models", "layers", "logmel", "--duration-s", value])
+        assert done.exit_code == 2
+        assert "--duration-s" in done.output
 
 
 class TestJson:
@@ -160,8 +187,7 @@ class TestJson:
     )
     def test_standard_output_is_json_alone(self, line, monkeypatch, tmp_path):
         monkeypatch.setenv("BRAINALIGN_CACHE", str(tmp_path))
-        words = line.split()
-        done = runner.invoke(app, words if "schema" in words else [*words, "--json"])
+        done = runner.invoke(app, [*line.split(), "--json"])
         assert done.exit_code in (0, 1), done.output
         assert json.loads(done.stdout) is not None
 
@@ -180,6 +206,9 @@ class TestJson:
         rows = Path(said["results"]).read_text(encoding="utf-8").count("\n") - 1
         assert said["n_estimates"] == rows
         assert "component-encoding" in said["measures"]
+        page = " ".join(re.sub(r"<[^>]+>", " ", html.unescape(Path(said["page"]).read_text(encoding="utf-8"))).split())
+        assert said["answer"].startswith("Of 3 models, ")
+        assert said["answer"] in page
 
 
 class TestStreams:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from brainalign.engine import Loaded, Task, measured, open_engine
+from brainalign.engine import Cost, Loaded, Task, measured, open_engine
 from brainalign.errors import BrainalignError, EngineError, MeasureError, MissingExtraError
 from brainalign.recipes.runner import compute_recipe
 
@@ -56,9 +56,10 @@ def alone() -> list[float]:
 class Outside:
     """A scheduler and workers that somebody else has started, as on a cluster."""
 
-    def __init__(self, n_workers: int) -> None:
+    def __init__(self, n_workers: int, *folders: Path) -> None:
         code = "from distributed.cli.dask_{} import main; main()"
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+        path = os.pathsep.join(map(str, (Path(__file__).parent, *folders)))
+        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
         def start(what: str, *arguments: str) -> subprocess.Popen[str]:
             command = [sys.executable, "-c", code.format(what), *arguments]
@@ -231,6 +232,15 @@ def test_costs_are_those_of_the_block() -> None:
     assert idle.cpu_s < 0.15
     assert 400 < busy.peak_mb < 700
     assert held[-1] == 1
+    del held
+    with measured() as smaller:
+        assert np.ones(1_000_000)[-1] == 1
+    # 8 MB fit into what was needed before, so nobody knows how much it was.
+    assert np.isnan(smaller.peak_mb)
+    total = Cost()
+    for part in (smaller, busy, smaller):
+        total.add(part)
+    assert total.peak_mb == busy.peak_mb
 
 
 RECIPE = """

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from brainalign.errors import MeasureError
-from brainalign.stats import bootstrap_counts, bootstrap_interval
+from brainalign.stats import bca_limits, bootstrap_counts, bootstrap_interval
 from brainalign.stats.hierarchical import hierarchical_bootstrap, within_subject_sem
 
 
@@ -68,6 +68,19 @@ def test_one_subject_is_the_bootstrap_over_stimuli():
     assert result.n_subjects[0] == 1
 
 
+def test_bca_limits_take_subjects_and_stimuli_as_two_samples():
+    """The limits of the drawn means, the jackknife being the means without each stimulus and without each subject."""
+    x = np.exp(crossed(7, 11, seed=5))
+    result = hierarchical_bootstrap(means(x), 11, 400, np.random.default_rng(2), level=0.8)
+    rng = np.random.default_rng(2)
+    stimuli = bootstrap_counts(11, 400, rng)
+    subjects = rng.multinomial(7, np.full(7, 1 / 7), size=400)
+    samples = np.einsum("bi,ij,bj->b", subjects, x, stimuli) / 77
+    left_out = [np.delete(x, j, axis=1).mean() for j in range(11)] + [np.delete(x, i, axis=0).mean() for i in range(7)]
+    low, high = bca_limits(x.mean(), samples, left_out, 0.8, strata=["stimulus"] * 11 + ["subject"] * 7)
+    assert (result.low[0], result.high[0]) == pytest.approx((low, high), rel=1e-9)
+
+
 def test_a_subject_without_the_estimate_is_as_if_not_there():
     x = crossed(5, 15)
 
@@ -79,9 +92,18 @@ def test_a_subject_without_the_estimate_is_as_if_not_there():
 
     result = hierarchical_bootstrap(both, 15, 200, np.random.default_rng(1))
     assert result.n_subjects.tolist() == [4, 5]
+    assert result.method.tolist() == ["bca", "bca"]
     without = hierarchical_bootstrap(means(np.delete(x, 2, axis=0)), 15, 200, np.random.default_rng(1))
     assert result.estimate[0] == without.estimate[0]
     assert (result.low[0], result.high[0]) == pytest.approx((without.low[0], without.high[0]))
+
+
+def test_the_estimate_without_a_value_is_named():
+    def second_lacks(weights):
+        return means(crossed(3, 10))(weights) * np.array([1, np.nan])
+
+    with pytest.raises(MeasureError, match="estimate 1 has no value for any subject"):
+        hierarchical_bootstrap(second_lacks, 10, 50, np.random.default_rng(0))
 
 
 def test_percentiles_where_bca_does_not_exist():

@@ -88,8 +88,15 @@ class TestRanks:
 
         found = leaderboard(encoded[:2]).pairs.iloc[0]
         by_split = [r.arrays["scores"].sel(layer=CHOSEN).mean("target").values for r in encoded[:2]]
-        error = np.sqrt((by_split[0] - by_split[1]).var(ddof=1) * (1 / 10 + 40 / 40))
-        assert found["p"] == pytest.approx(2 * stats.t.sf(abs(found["difference"]) / error, 9))
+        d = by_split[0] - by_split[1]
+        error = np.sqrt(d.var(ddof=1) * (1 / 10 + 40 / 40))
+        # Nadeau & Bengio 2003: the mean over splits, though the scores shown are medians over splits.
+        assert found["difference"] == pytest.approx(d.mean())
+        shown = leaderboard(encoded[:2]).table.set_index("model")["score"]
+        assert abs(shown["good"] - shown["bad"] - d.mean()) > 1e-6
+        assert found["p"] == pytest.approx(2 * stats.t.sf(abs(d.mean()) / error, 9))
+        width = error * stats.t.ppf(0.975, 9)
+        assert (found["ci_low"], found["ci_high"]) == pytest.approx((d.mean() - width, d.mean() + width))
 
     def test_each_target_alone_and_their_mean(self, encoded, components):
         apart = leaderboard(encoded, [components], per_target=True)
@@ -126,9 +133,10 @@ class TestRanks:
             own = table[(table["layer"] == row["layer"]) & (table["target"] == "all units")]
             assert row["score"] == pytest.approx(own["value"].item())
         alone = leaderboard(results, generalise_to="subjects")
-        scores = [r.arrays["subject_scores"].sel(layer=CHOSEN, target="all units").values for r in results]
         from scipy import stats
 
+        by_split = [r.arrays["split_scores"].sel(layer=CHOSEN).groupby("subject").median("unit") for r in results]
+        scores = [s.mean("split").values for s in by_split]
         assert alone.pairs["p"].iloc[0] == pytest.approx(stats.ttest_rel(scores[0], scores[1]).pvalue)
         regions = leaderboard(results, targets=["A", "B"], per_target=True)
         assert list(regions.benchmarks["targets"]) == ["A", "B", ""]
@@ -218,6 +226,22 @@ def test_costs_of_a_model_are_its_extraction_and_the_measures_of_the_benchmark(e
     assert table.loc["bad", columns[:3]].tolist() == [7.0, 7.0, 7.0]
     assert table.loc["bad", "n_parameters"] is pd.NA
     assert table.loc["twin", columns].isna().all()
+
+
+def test_memory_that_is_not_known_is_a_dash_on_the_page_and_sorts_last(encoded, tmp_path):
+    costs = pd.DataFrame(
+        [("good", "", "", 1.0, 0.5, np.nan, 9.0), ("bad", "", "", 7.0, 7.0, 7.5, 9.0)],
+        columns=["model", "measure", "brain", "seconds", "cpu_s", "peak_mb", "n_parameters"],
+    )
+    write_leaderboard(leaderboard(encoded[:2], costs=costs), tmp_path)
+    assert pd.read_csv(tmp_path / "leaderboard.csv").set_index("model")["peak_mb"].isna().to_dict() == {
+        "good": True,
+        "bad": False,
+    }
+    html = (tmp_path / "leaderboard.html").read_text(encoding="utf-8")
+    row = next(r for r in html.split("<tr>") if '<th scope="row" data-key="good">' in r)
+    # The page puts cells without a key last, whatever the direction.
+    assert '<td class="number" data-key="">–</td>' in row
 
 
 def test_the_page_escapes_names_and_the_tables_hold_no_formula(models, components, tmp_path):

@@ -51,6 +51,13 @@ def test_interval_is_that_of_scipy():
     assert row["ci_high"] == pytest.approx(peer.high, abs=0.06 * width)
 
 
+def test_interval_does_not_depend_on_the_order_of_the_table():
+    data = units()
+    turned = data.isel(stimulus=np.random.default_rng(1).permutation(45))
+    limits = [response_ratio(d, categories=["Music"]).table[["value", "ci_low", "ci_high"]] for d in (data, turned)]
+    np.testing.assert_allclose(*limits, rtol=1e-12)
+
+
 def test_units_of_a_layer_are_averaged():
     data = units(unit_info={"layer": ["a"] * 3 + ["b"] * 3})
     result = response_ratio(data, categories=["Music", "Song"])
@@ -58,6 +65,7 @@ def test_units_of_a_layer_are_averaged():
     mean = data.values[:, :3].mean(axis=1)
     assert table.loc["a", "value"] == pytest.approx(mean[:20].mean() / mean[20:].mean())
     assert table.loc["a", "model"] == "x"
+    assert (table["target"] == "mean of units").all()
     np.testing.assert_allclose(result.arrays["profiles"].values[0], mean)
     assert table.loc["b", "ci_low"] < 1 < table.loc["b", "ci_high"]
     assert table.loc["a", "ci_low"] > 1

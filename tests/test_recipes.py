@@ -407,7 +407,8 @@ def test_seed_replaces_that_of_a_measure(tmp_path):
     ("change", "message"),
     [
         (("seed = 3", "seed = -1"), "seed is -1, expected at least 0 and less than 9,223,372"),
-        (("seed = 3", "seed = true"), "seed is True, expected a whole number"),
+        (("seed = 3", "seed = true"), "seed is true, expected a whole number"),
+        (("n_permutations = 19", "n_permutations = true"), "n_permutations is true, expected a whole number"),
         (("n_permutations = 19", 'n_permutations = "19"'), "n_permutations is '19', expected a whole number"),
         (("n_permutations = 19", "n_permutations = 100000000000"), "is 100000000000, expected 0 to 1,000,000"),
         (("n_permutations = 19", "level = 2.0"), "level is 2.0, expected more than 0 and less than 1"),
@@ -420,9 +421,36 @@ def test_numbers_out_of_range(tmp_path, change, message):
         read_recipe(write(tmp_path, GOOD, change))
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('[models]\nname = "logmel"\n[[measures]]\nname = "rsa"', "models"),
+        ('[[models]]\nname = "logmel"\n[measures]\nname = "rsa"', "measures"),
+        (
+            '[stimuli.manipulate]\nname = "quilt"\n[[models]]\nname = "logmel"\n[[measures]]\nname = "rsa"',
+            "stimuli.manipulate",
+        ),
+    ],
+)
+def test_one_bracket_where_two_belong(tmp_path, text, key):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(f'title = "x"\n[stimuli]\nset = "demo"\n{text}\n')
+    with pytest.raises(RecipeError, match=rf"{key} is one table, .*; write \[\[{key}\]\], with two brackets"):
+        read_recipe(recipe)
+
+
+@pytest.mark.parametrize("out", ["", ".", "..", "results/.."])
+def test_a_place_without_a_name(tmp_path, monkeypatch, out):
+    monkeypatch.setattr("brainalign.report.folder.compute_recipe", lambda *_, **__: pytest.fail("computed"))
+    recipe = write(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ResultsError, match="expected the name of a folder, such as results/my-study"):
+        run_recipe(recipe, out)
+
+
 def test_an_impossible_place_is_found_before_anything_runs(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ResultsError, match="no folder that can be written to"):
+    with pytest.raises(ResultsError, match="no folder can be made in .*file .Not a directory"):
         run_recipe(write(tmp_path), tmp_path / "file" / "out")
 
 

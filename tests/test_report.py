@@ -537,8 +537,8 @@ def test_headline_quotes_the_chosen_layer_and_the_baseline():
     answer = headline([*run, ratio])
     assert answer.sentences[0] == (
         "Of 2 models, net predicts the music component best: r² = 0.65 (0.55 to 0.75) on held-out sounds with the "
-        "layer chosen inside the training sounds (b is its highest layer), more than the acoustic baseline logmel: "
-        "0.31 (0.21 to 0.41)."
+        "layer chosen inside the training sounds (b is its highest layer on the test sounds), more than the acoustic "
+        "baseline logmel: 0.31 (0.21 to 0.41)."
     )
     assert answer.sentences[1] == (
         "The brain’s music component responds 4.40 times as strongly to Music and Song as to the other sounds "

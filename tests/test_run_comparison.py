@@ -270,6 +270,37 @@ class TestPage:
         assert write_run_comparison(runs, tmp_path / "page.html")["identical"]
         assert "The results are identical" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
+    def test_a_file_that_was_changed_is_not_called_identical(self, tmp_path):
+        runs = [folder(tmp_path / n, rows(0)) for n in ("one", "two")]
+        path = runs[1].folder / "results.csv"
+        path.write_text(path.read_text().replace("0.5,", "0.53,", 1))
+        changed = load_run(path.parent, check=False)
+        assert changed.provenance["results_sha256"] == runs[0].provenance["results_sha256"]
+        summary = write_run_comparison([runs[0], changed], tmp_path / "page.html")
+        assert not summary["identical"]
+        assert "identical</strong>, byte" not in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+    def test_each_title_and_question_where_they_differ(self, tmp_path):
+        recipe = {**provenance()["recipe"], "title": "Another", "question": "Where?"}
+        runs = [folder(tmp_path / "one", rows(0)), folder(tmp_path / "two", rows(1), recipe=recipe)]
+        write_run_comparison(runs, tmp_path / "page.html")
+        head = _Text((tmp_path / "page.html").read_text(encoding="utf-8").split("<main")[0]).text
+        assert "one: A study. Which?" in head
+        assert "two: Another. Where?" in head
+        write_run_comparison(runs[:1] * 2, tmp_path / "same.html")
+        head = _Text((tmp_path / "same.html").read_text(encoding="utf-8").split("<main")[0]).text
+        assert head.count("Which?") == 1
+
+    def test_other_sounds_and_brains_are_said_once_and_before_the_counts(self, tmp_path):
+        sounds = {"name": "demo", "version": "1", "sha256": {"a": "9" * 64}}
+        brains = [{"name": "cortex", "version": "2"}]
+        runs = [folder(tmp_path / "one", rows(0)), folder(tmp_path / "two", rows(1), stimuli=sounds, brains=brains)]
+        write_run_comparison(runs, tmp_path / "page.html")
+        text = _Text((tmp_path / "page.html").read_text(encoding="utf-8")).text
+        for what in ("sounds", "brain data"):
+            assert text.count(f"The {what} are not the same") == 1
+            assert text.index(f"The {what} are not the same") < text.index("6 estimates stand in several runs")
+
     def test_names_are_escaped(self, tmp_path):
         evil = "<img src=x onerror=alert(1)>"
         recipe = {**provenance()["recipe"], "title": evil, "question": evil}
@@ -328,6 +359,52 @@ class TestCommand:
         content = json.loads(CliRunner().invoke(app, arguments).output)
         assert content["largest"][0]["layer"] == "layer4"
         assert content["agreement"]["identical"] == 1
+
+    def test_what_is_there_is_replaced_only_when_asked(self, two, tmp_path):
+        arguments = ["report", *(str(r.folder) for r in two)]
+        for name in ("page.html", "page.csv", "figures/runs-compared.svg"):
+            place = tmp_path / name.replace(".", "-") / name
+            place.parent.mkdir(parents=True)
+            place.write_text("mine")
+            out = tmp_path / name.replace(".", "-")
+            full = [*arguments, "--out", str(out / "page.html"), "--figures", str(out / "figures")]
+            done = CliRunner().invoke(app, full)
+            assert isinstance(done.exception, ResultsError)
+            assert f"{place} exists already" in str(done.exception)
+            assert "--overwrite" in str(done.exception)
+            # Nothing was written beside it either.
+            assert [p for p in out.rglob("*") if p.is_file()] == [place]
+            assert CliRunner().invoke(app, [*full, "--overwrite"]).exit_code == 0
+            assert place.read_text(encoding="utf-8") != "mine"
+
+    @pytest.mark.parametrize("options", [["--out", "one/results.html"], ["--out", "third/page.html"],
+                                         ["--figures", "one/figures"], ["--figures", "two"]])  # fmt: skip
+    def test_a_results_folder_is_never_written_into(self, two, tmp_path, options, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        folder(tmp_path / "third", rows(0))
+        before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+        done = CliRunner().invoke(app, ["report", "one", "two", *options, "--overwrite"])
+        assert isinstance(done.exception, ResultsError)
+        assert "belongs to a run" in str(done.exception)
+        assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+    @pytest.mark.parametrize(
+        ("out", "said"), [("page.csv", "ends in .html"), ("f/runs-compared.html", "choose another --out")]
+    )
+    def test_two_files_of_one_name(self, two, tmp_path, out, said, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        done = CliRunner().invoke(app, ["report", "one", "two", "--out", out, "--figures", "f"])
+        assert said in str(done.exception)
+
+    def test_infinite_numbers_are_null_in_json(self, tmp_path):
+        pairs = [((np.inf, 0.4, 0.6), (0.5, 0.4, 0.6), ""), ((0.5, 0.4, 0.6), (0.7, 0.4, np.inf), "")]
+        runs = [folder(tmp_path / n, rows(i, pairs)) for i, n in enumerate(("one", "two"))]
+        arguments = ["report", *(str(r.folder) for r in runs), "--out", str(tmp_path / "page.html"), "--json"]
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.exception
+        largest = {row["layer"]: row for row in json.loads(done.stdout)["largest"]}
+        assert largest["layer0"]["value|one"] is None
+        assert largest["layer0"]["value|two"] == 0.5
 
     def test_help_has_an_example(self):
         assert "brainalign report results/demo" in CliRunner().invoke(app, ["report", "--help"]).output

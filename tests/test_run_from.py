@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from brainalign.cli import app
 from brainalign.errors import RecipeError, ResultsError
 from brainalign.recipes.repeat import differences, read_record
 from brainalign.recipes.runner import compute_recipe
@@ -100,7 +102,8 @@ def test_a_study_that_has_moved_as_a_whole(study: Path, tmp_path: Path) -> None:
 
 def test_files_that_lie_elsewhere(study: Path, tmp_path: Path) -> None:
     shutil.move(study / "results" / "first", tmp_path / "alone")
-    with pytest.raises(RecipeError, match=r"stimuli.set: .*looked for its files in .*--folder names another"):
+    message = r"^--folder names another folder for its files than .*recipes: .*provenance.json: stimuli.set: "
+    with pytest.raises(RecipeError, match=message):
         read_record(tmp_path / "alone")
     source = read_record(tmp_path / "alone" / "provenance.json", study / "recipes")
     again = run_recipe(source, tmp_path / "again", audio=False)
@@ -121,6 +124,48 @@ def test_sounds_that_have_changed_are_named(study: Path) -> None:
         "the sounds 'new' of own are new",
     ]
     assert len(run.stimuli) == 9
+
+
+NET = """
+import torch
+
+class Net:
+    name, sample_rate, minimum_samples, record = "net", 1000, 1, {}
+    layouts = {"out": "BC"}
+
+    def activations(self, waveforms, layers):
+        return {"out": (waveforms**2).mean(1, keepdim=True) ** POWER + torch.arange(3.0)}
+"""
+
+
+def test_code_that_has_changed_and_what_it_does_to_the_numbers(study: Path, tmp_path: Path) -> None:
+    def repeat(out: str) -> tuple[str, list[str]]:
+        arguments = ["run", "--from", str(study / "results" / "net"), "--out", str(tmp_path / out), "--no-audio"]
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            done = CliRunner().invoke(app, [*arguments, "--no-cache"])
+        assert done.exit_code == 0, done.output
+        return done.stdout, [text for w in caught if "run that is repeated" in (text := str(w.message))]
+
+    net, recipe = study / "recipes" / "nets.py", study / "recipes" / "study.toml"
+    net.write_text(NET.replace("POWER", "1"))
+    recipe.write_text(recipe.read_text().replace('"logmel"', '"python:nets.py:Net"'))
+    run_recipe(recipe, study / "results" / "net", audio=False)
+    code = "not as in the run that is repeated: the model net: python_code"
+    out, said = repeat("same")
+    assert "same:    results.csv is byte for byte that of the run that is repeated" in out
+    assert said == []
+    net.write_text(NET.replace("POWER", "2"))
+    out, said = repeat("other")
+    assert "same:" not in out
+    assert said[0] == code
+    assert said[1].startswith("the numbers are not those of the run that is repeated: ")
+    assert len(said) == 2
+    # What changes no number is named all the same, and the numbers are confirmed.
+    net.write_text(NET.replace("POWER", "1") + "# a remark")
+    out, said = repeat("remark")
+    assert "same:" in out
+    assert said == [code]
 
 
 def test_everything_that_can_differ() -> None:

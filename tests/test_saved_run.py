@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -105,8 +106,16 @@ class TestWhole:
         with xr.open_dataset(finished / "arrays/geometry--logmel.nc", group="brain_rdm", engine="h5netcdf") as stored:
             np.testing.assert_array_equal(own["brain_rdm"], stored["brain_rdm"])
         assert run.arrays("geometry--logmel") is own
+        with xr.open_dataset(finished / "arrays/geometry--logmel.nc", group="rdms", engine="h5netcdf") as stored:
+            np.testing.assert_array_equal(own["rdms"], stored["rdms"])
         with pytest.raises(ResultsError, match="has no arrays 'geometri--logmel'; did you mean 'geometry--logmel'"):
             run.arrays("geometri--logmel")
+
+    def test_arrays_by_the_name_of_the_model(self, copy):
+        path = copy / "arrays" / "geometry--logmel.nc"
+        path.rename(path.with_name("geometry--kim2024-cnn_no-music_0.nc"))
+        run = load_run(copy)
+        assert run.arrays("geometry--kim2024-cnn:no-music/0") is run.arrays("geometry--kim2024-cnn_no-music_0")
 
     def test_the_answer_is_that_of_the_page(self, finished):
         page = (finished / "report.html").read_text(encoding="utf-8")
@@ -206,6 +215,48 @@ class TestDamage:
         change(copy, results=[{"kind": "rsa"}])
         with pytest.raises(ResultsError, match="an entry of results does not name its measure"):
             load_run(copy)
+
+    @pytest.mark.parametrize(
+        ("keys", "said"),
+        [({"stimuli": "x"}, "stimuli: expected a table, found text"),
+         ({"recipe": 3}, "recipe: expected a table, found a number"),
+         ({"models": "x"}, "models: expected a list, found text"),
+         ({"models": [1]}, r"models\[0\]: expected a table, found a number"),
+         ({"versions": []}, "versions: expected a table, found a list"),
+         ({"versions": {"numpy": 2}}, "versions.numpy: expected text, found a number"),
+         ({"brains": [True]}, r"brains\[0\]: expected a table, found a truth value"),
+         ({"results": {}}, "results: expected a list, found a table"),
+         ({"recipe": {"models": [{}]}}, r"recipe.models\[0\].name: expected text, found nothing"),
+         ({"recipe": {"brain": {"name": 1}}}, r"recipe.brain\[0\].name: expected text, found a number")],
+    )  # fmt: skip
+    @pytest.mark.parametrize("command", ["report", "cite"])
+    def test_something_else_where_a_table_or_a_list_belongs(self, copy, keys, said, command):
+        change(copy, **keys)
+        done = CliRunner().invoke(app, [command, str(copy)])
+        assert isinstance(done.exception, ResultsError)
+        assert re.search(f"provenance.json: {said}", str(done.exception))
+        assert "\n" not in str(done.exception)
+
+    def test_null_where_a_table_belongs(self, copy):
+        content = json.loads((copy / "provenance.json").read_text())
+        (copy / "provenance.json").write_text(json.dumps({**content, "stimuli": None}))
+        with pytest.raises(ResultsError, match=r"provenance\.json: stimuli: expected a table, found nothing"):
+            load_run(copy)
+
+    def test_the_refusal_names_an_option_that_works(self, copy):
+        (copy / "results.csv").write_text((copy / "results.csv").read_text() + "\n")
+        for command in ("report", "cite"):
+            done = CliRunner().invoke(app, [command, str(copy)])
+            assert "--unchecked" in str(done.exception)
+            assert CliRunner().invoke(app, [command, str(copy), "--unchecked"]).exit_code == 0
+
+    def test_infinite_numbers_are_null_in_json(self, copy):
+        table = pd.read_csv(copy / "results.csv").astype({"value": float})
+        table["value"] = np.inf
+        table.to_csv(copy / "results.csv", index=False)
+        done = CliRunner().invoke(app, ["report", str(copy), "--unchecked", "--json"])
+        assert done.exit_code == 0, done.exception
+        assert {e["value"] for e in json.loads(done.stdout)["estimates"]} == {None}
 
     def test_missing_files_are_named(self, copy):
         (copy / "arrays" / "geometry--logmel.nc").unlink()

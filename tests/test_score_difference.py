@@ -14,7 +14,7 @@ from brainalign.measures.splits import make_splits
 def made(n_models=3, n_splits=10, n_subjects=1, seed=0, n_train=80, n_test=40):
     rng = np.random.default_rng(seed)
     splits = rng.normal(size=(n_models, n_splits, n_subjects))
-    return SplitScores(splits.mean(axis=1), splits, n_train, n_test)
+    return SplitScores(splits, n_train, n_test)
 
 
 class TestContrasts:
@@ -28,7 +28,7 @@ class TestContrasts:
         assert found.p[0] == pytest.approx(2 * stats.t.sf(abs(t), 9))
         assert found.df[0] == pytest.approx(9)
         # Without overlap, no test stimuli per training one, it is the plain paired t test.
-        plain = contrast_scores(SplitScores(scores.values, scores.splits, 10**12, 1), contrasts)
+        plain = contrast_scores(SplitScores(scores.splits, 10**12, 1), contrasts)
         assert plain.p[0] == pytest.approx(stats.ttest_rel(scores.splits[0, :, 0], scores.splits[1, :, 0]).pvalue)
         interval = stats.ttest_1samp(d, 0).confidence_interval(0.95)
         assert (plain.low[0], plain.high[0]) == pytest.approx((interval.low, interval.high))
@@ -37,7 +37,8 @@ class TestContrasts:
         scores = made(n_subjects=7)
         found = contrast_scores(scores, pair_contrasts(3)[1], "subjects")
         for k, (i, j) in enumerate(pair_contrasts(3)[0]):
-            assert found.p[k] == pytest.approx(stats.ttest_rel(scores.values[i], scores.values[j]).pvalue)
+            mean = scores.splits.mean(axis=1)
+            assert found.p[k] == pytest.approx(stats.ttest_rel(mean[i], mean[j]).pvalue)
 
     def test_over_both_variances_add_and_satterthwaite_gives_the_degrees_of_freedom(self):
         scores = made(n_subjects=5, seed=1)
@@ -52,7 +53,7 @@ class TestContrasts:
     def test_a_score_is_a_contrast_too_and_order_changes_the_sign_alone(self):
         scores = made(2)
         own = contrast_scores(scores, np.eye(2))
-        np.testing.assert_allclose(own.value, scores.values[:, 0])
+        np.testing.assert_allclose(own.value, scores.splits.mean(axis=(1, 2)))
         there, back = (contrast_scores(scores, np.array([c])) for c in ([1.0, -1.0], [-1.0, 1.0]))
         assert (there.value[0], there.low[0], there.p[0]) == pytest.approx((-back.value[0], -back.high[0], back.p[0]))
 
@@ -60,7 +61,7 @@ class TestContrasts:
         scores = made(2)
         splits = scores.splits.copy()
         splits[1] = splits[0]
-        found = contrast_scores(SplitScores(splits.mean(axis=1), splits, 80, 40), np.array([[1.0, -1.0]]))
+        found = contrast_scores(SplitScores(splits, 80, 40), np.array([[1.0, -1.0]]))
         assert found.p[0] == 1
         assert found.value[0] == 0
 
@@ -68,8 +69,9 @@ class TestContrasts:
         scores = made(2, n_subjects=3)
         splits = scores.splits.copy()
         splits[:, 4, 1] = np.nan
-        found = contrast_scores(SplitScores(scores.values, splits, 80, 40), np.array([[1.0, -1.0]]), "stimuli")
+        found = contrast_scores(SplitScores(splits, 80, 40), np.array([[1.0, -1.0]]), "stimuli")
         d = np.nanmean(splits[0] - splits[1], axis=1)
+        assert found.value[0] == pytest.approx(d.mean())
         assert found.error[0] == pytest.approx(np.sqrt(0.6 * d.var(ddof=1)))
 
     @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ class TestContrasts:
             (made(n_splits=1), None, "at least 2 of them, found 1; raise n_splits"),
             (made(), "both", "at least 2 of them, found 1; use generalise_to='stimuli'"),
             (made(), "voxels", "no population 'voxels'"),
-            (SplitScores(np.full((3, 1), np.nan), made().splits, 80, 40), None, "no score with a subject"),
+            (SplitScores(np.full((3, 10, 1), np.nan), 80, 40), None, "no score with a subject"),
         ],
     )
     def test_what_cannot_be_tested(self, scores, population, message):
@@ -141,8 +143,7 @@ def encode(rng, noise, *, n=100, n_features=20, n_targets=1, target_noise=1.0, n
     y, order = np.hstack(targets), np.arange(n)[None]
     fits = [choose_layer([fit_layer(signal @ mixing + e, y, positions, order) for e in layers]) for layers in own]
     scores = np.stack([f.scores[:, 0].reshape(len(positions), n_subjects, n_targets) for f in fits])
-    values = np.median(scores, axis=1).mean(axis=2)
-    return SplitScores(values, scores.mean(axis=3), len(positions[0][0]), len(positions[0][1]))
+    return SplitScores(scores.mean(axis=3), len(positions[0][0]), len(positions[0][1]))
 
 
 def rejections(n_draws, seed, noise=(1.0, 1.0), population=None, **design):

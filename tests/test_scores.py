@@ -17,7 +17,7 @@ def data():
     return observed * rng.choice([-1, 1], 5) + rng.standard_normal((30, 5)), observed
 
 
-@pytest.mark.parametrize("offset", [0, 1e6])
+@pytest.mark.parametrize("offset", [0, 1e6, np.array([0, 1e6, -1e6, 3, 1e3])], ids=["0", "1e6", "own"])
 def test_single_folds(data, offset):
     p, q = data
     r = np.array([pearsonr(a, b).statistic for a, b in zip(p.T, q.T, strict=True)])
@@ -47,6 +47,35 @@ def test_nothing_that_varies_scores_nothing(data, statistic):
     assert (score(p, q, statistic, one_stimulus) == 0).all()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("level", [0.1, 0.5])
+@pytest.mark.parametrize("constant", [0, 1])
+def test_a_target_that_does_not_vary_leaves_the_others_alone(data, level, constant):
+    pair = [values.copy() for values in data]
+    pair[constant][:, 2] = level
+    expected = score(*data, "r")
+    expected[2] = 0
+    np.testing.assert_array_equal(score(*pair, "r"), expected)
+
+
+@pytest.mark.parametrize("statistic", ["r", "r2", "R2"])
+def test_the_unit_of_measurement_does_not_matter(data, statistic):
+    p, q = data
+    np.testing.assert_allclose(score(1e-30 * p, 1e-30 * q, statistic), score(p, q, statistic), rtol=1e-9)
+
+
+def test_labels_of_0_and_1_have_a_correlation(data):
+    p, q = ((values > np.median(values, axis=0)).astype(float) for values in data)
+    expected = [pearsonr(a, b).statistic for a, b in zip(p.T, q.T, strict=True)]
+    np.testing.assert_allclose(score(p, q, "r"), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("statistic", ["r", "r2", "R2"])
+def test_weights_may_be_shares(data, statistic):
+    counts = np.random.default_rng(1).multinomial(30, np.full(30, 1 / 30), size=3)
+    np.testing.assert_allclose(score(*data, statistic, counts / 300), score(*data, statistic, counts), rtol=1e-12)
+
+
 def test_predictions_that_a_penalty_shrank_are_not_noise(data):
     p, q = data
     np.testing.assert_allclose(score(1e-200 * p, q, "r"), score(p, q, "r"))
@@ -58,6 +87,8 @@ def test_folds_are_put_together_by_the_rule_named():
     np.testing.assert_allclose(aggregate_folds(scores, "median"), [0.4, 0.5])
     np.testing.assert_allclose(aggregate_folds(scores, "mean"), [0.45, 0.5])
     np.testing.assert_allclose(aggregate_folds(scores.T, "mean", axis=1), [0.45, 0.5])
+    np.testing.assert_allclose(aggregate_folds(scores[:, :1], "median"), [0.4])
+    np.testing.assert_allclose(aggregate_folds(scores[:, :1], "mean"), [0.45])
     np.testing.assert_allclose(median_present(np.array([[np.nan, np.nan], [1.0, np.nan]]), axis=1), [np.nan, 1])
 
 

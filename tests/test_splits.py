@@ -29,6 +29,15 @@ def test_published_splits_of_the_165_sounds(shared_data):
             assert set(split.test) == {i for i, t in zip(ids, is_test[:, s], strict=True) if t}
 
 
+def test_published_splits_are_the_first_half_of_legacy_permutations():
+    """The legacy generator draws without replacement by permuting; the draw of the test half moves it on."""
+    ids, rng = sorted(IDS), np.random.RandomState(4)
+    for split in make_splits(IDS, "tuckute2023", n_splits=3, seed=4):
+        assert split.train == [ids[i] for i in sorted(rng.permutation(165)[:83])]
+        assert sorted([*split.train, *split.test]) == ids
+        rng.permutation(82)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     name=st.sampled_from(SPLITS),
@@ -174,3 +183,10 @@ class TestSplitResponses:
         pairs = {f"s{i:02d}": f"g{i // 2}" for i in range(12)}
         with pytest.raises(MeasureError, match="groups apart"):
             split_responses("kfold", [r], n_splits=3, groups=pairs)
+        ids = [str(s) for s in r["stimulus"].values]
+        whole = split_responses("grouped-kfold", [r], n_splits=3, seed=2, groups=pairs)
+        assert whole == make_splits(ids, "grouped-kfold", n_splits=3, seed=2, labels=pairs)
+
+    def test_three_stimuli_a_side_are_enough(self):
+        split = Split(["s00", "s04", "s02"], ["s01", "s03", "s05"])
+        assert split_responses([split], [self.responses()]) == [split]

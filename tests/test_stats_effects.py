@@ -110,6 +110,11 @@ def test_benjamini_hochberg_equals_scipy(p):
     np.testing.assert_allclose(adjust_p(p), scipy_stats.false_discovery_control(p), rtol=1e-12, atol=1e-300)
 
 
+def test_p_values_in_single_precision_are_adjusted_in_double():
+    p = np.array([0.01, 0.02, 0.3], dtype=np.float32)
+    np.testing.assert_allclose(adjust_p(p, "bonferroni"), np.minimum(3 * p.astype(np.float64), 1), rtol=1e-15)
+
+
 def test_hommel_lies_between_hochberg_and_the_raw_p():
     p = np.random.default_rng(0).uniform(0, 0.2, 12)
     assert (adjust_p(p, "hommel") >= p).all()

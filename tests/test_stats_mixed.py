@@ -65,6 +65,11 @@ def test_balanced_design_equals_analysis_of_variance():
     assert intercept.estimate == pytest.approx(mean, rel=1e-9)
     assert intercept.se == pytest.approx(se, rel=1e-3)
     assert intercept.ci_low == pytest.approx(mean - 1.959964 * se, rel=1e-3)
+    assert intercept.ci_high == pytest.approx(mean + 1.959964 * se, rel=1e-3)
+    narrow = fit(table, "response ~ 1", level=0.8).loc["Intercept"]
+    assert (narrow.ci_low, narrow.ci_high) == pytest.approx((mean - 1.281552 * se, mean + 1.281552 * se), rel=1e-3)
+    assert found["kind"].tolist() == ["fixed", "variance", "variance", "variance"]
+    assert found["n_of"].tolist() == ["rows", "rows", "network", "stimulus id"]
     assert intercept.z == pytest.approx(mean / se, rel=1e-3)
     assert found["n"].to_dict() == {
         "Intercept": 300,

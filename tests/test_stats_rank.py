@@ -176,6 +176,24 @@ def test_p_from_signed_rank_equals_scipy_on_data_with_that_w(n, alternative, met
         assert (test.statistic, test.p) == pytest.approx((w, expected.pvalue), rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("n1", "n2", "name"), [(50, 3, "exact"), (3, 50, "exact"), (51, 3, "asymptotic"), (3, 51, "asymptotic")]
+)
+def test_auto_is_exact_up_to_50_in_the_larger_sample(n1, n2, name):
+    x, y = samples_with_u(20, n1, n2)
+    expected = scipy_stats.mannwhitneyu(x, y, method=name).pvalue
+    assert rank_sum(x, y).method == name
+    assert p_from_rank_sum(20, n1, n2) == pytest.approx(expected, rel=1e-11)
+
+
+@pytest.mark.parametrize(("n", "name"), [(50, "exact"), (51, "asymptotic")])
+def test_auto_is_exact_up_to_50_differences(n, name):
+    d = differences_with_w(400, n)
+    expected = scipy_stats.wilcoxon(d, method=name, correction=False).pvalue
+    assert signed_rank(d).method == name
+    assert p_from_signed_rank(400, n) == pytest.approx(expected, rel=1e-11)
+
+
 def test_exact_nulls_equal_enumeration():
     n1, n2 = 4, 6
     sums = [sum(c) - n1 * (n1 - 1) / 2 for c in itertools.combinations(range(n1 + n2), n1)]

@@ -160,11 +160,12 @@ def _lock_folder(folder: Path) -> int | None:
     while True:
         try:
             folder.mkdir(exist_ok=True)
+        except FileExistsError:  # a file
+            return None
+        try:
             handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:
             continue  # another process removed the folder just now
-        except (FileExistsError, NotADirectoryError):
-            return None
         try:
             _lock(handle)
             found = (folder / _LOCK).stat()

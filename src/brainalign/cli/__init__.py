@@ -61,6 +61,9 @@ RUN, PARTS, STUDY, RESULTS, KEEP = (
     "This installation",
 )
 
+#: Sentences of the answer of a run that the command line shows.
+SHOWN = 2
+
 NoAudio = Annotated[bool, typer.Option("--no-audio", help="Leave the sounds out of the page of the results.")]
 
 
@@ -130,6 +133,9 @@ def run(
     from brainalign.recipes.shipped import shipped_recipes
 
     if show_list:
+        extra = recipe or record or folder
+        if extra:
+            raise RecipeError(f"--list lists all recipes that ship; leave {str(extra)!r} out, or leave --list out")
         if as_json:
             print_json(list(shipped_recipes()))
         else:
@@ -164,6 +170,12 @@ def _run(
         return
     typer.echo(f"results: {folder / 'results.csv'}")
     typer.echo(f"page:    {(folder / 'report.html').resolve()}")
+    answer = _answer(folder)
+    if answer:
+        more = " (more on the page)" if len(answer) > SHOWN else ""
+        typer.echo(f"answer:  {' '.join(answer[:SHOWN])}{more}")
+    if not isinstance(recipe, str) and recipe.same_results(folder / "results.csv"):
+        typer.echo("same:    results.csv is byte for byte that of the run that is repeated")
 
 
 def _summary(folder: Path) -> dict[str, Any]:
@@ -174,7 +186,15 @@ def _summary(folder: Path) -> dict[str, Any]:
         rows = list(csv.DictReader(stream))
     paths = {"folder": ".", "results": "results.csv", "page": "report.html", "provenance": "provenance.json"}
     about = {f"{c}s": list(dict.fromkeys(r[c] for r in rows if r[c])) for c in ("measure", "model", "brain")}
-    return {name: str((folder / file).resolve()) for name, file in paths.items()} | {"n_estimates": len(rows)} | about
+    found = {name: str((folder / file).resolve()) for name, file in paths.items()}
+    return found | {"n_estimates": len(rows)} | about | {"answer": " ".join(_answer(folder))}
+
+
+def _answer(folder: Path) -> tuple[str, ...]:
+    """Give the answer of a run in sentences, as its page begins with it; none if there is none."""
+    from brainalign.report.saved import load_run
+
+    return load_run(folder, check=False).answer
 
 
 @app.command(rich_help_panel=STUDY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -12,13 +13,28 @@ from typing import Annotated, Any
 
 import typer
 
+#: The largest seed that every generator takes.
+MOST_SEED = 2**63 - 1
+
+
+def finite(value: float | None) -> float | None:
+    """Refuse nan and inf, which no limit of an option keeps out."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number that can be used; give one such as 2 or 0.5.")
+    return value
+
+
 Out = Annotated[Path | None, typer.Option("--out", help="Results folder; it must not exist yet.")]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of all random draws; replaces the recipe's.")]
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", min=0, max=MOST_SEED, help="Seed of all random draws; replaces the recipe's."),
+]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Tasks side by side, one thread each; the same numbers.")]
 Cluster = Annotated[
     str | None, typer.Option("--cluster", help="Dask workers: local, slurm, or the address of a scheduler.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Unchecked = Annotated[bool, typer.Option("--unchecked", help="Read a results.csv that was changed after the run.")]
 Cache = Annotated[
     bool, typer.Option("--cache/--no-cache", help="Read and write the cache of activations and finished results.")
 ]

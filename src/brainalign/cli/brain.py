@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brainalign.cli import _complete
-from brainalign.cli._shared import Json, Overwrite, print_json
+from brainalign.cli._shared import Json, Overwrite, finite, print_json
 
 if TYPE_CHECKING:
     from brainalign.brain import BrainData
@@ -139,9 +139,12 @@ def from_bids(
     category: Annotated[str | None, typer.Option(help="Column of the events that holds the category.")] = None,
     design: Annotated[str, typer.Option(help="glm, separate, block or windows.")] = "glm",
     delay_s: Annotated[
-        float | None, typer.Option(help="Haemodynamic delay of blocks and windows, in s; 4.5 if not given.")
+        float | None,
+        typer.Option(min=0, callback=finite, help="Haemodynamic delay of blocks and windows, in s; 4.5 if not given."),
     ] = None,
-    window_s: Annotated[float | None, typer.Option(help="Length of the windows, in s.")] = None,
+    window_s: Annotated[
+        float | None, typer.Option(min=0.01, callback=finite, help="Length of the windows, in s.")
+    ] = None,
     repetitions: Annotated[str, typer.Option(help="auto, keep or average.")] = "auto",
     skip_broken: SkipBroken = False,
     overwrite: Overwrite = False,

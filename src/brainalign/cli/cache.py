@@ -7,13 +7,21 @@ from typing import Annotated
 
 import typer
 
-from brainalign.cli._shared import Json, print_json
+from brainalign.cli._shared import Json, finite, print_json
 
 app = typer.Typer(
     help="The cache of activations: what is in it, whether it is whole, and what to remove.", no_args_is_help=True
 )
 
 Folder = Annotated[Path | None, typer.Option("--folder", help="The cache, if it is not the usual one.")]
+
+#: At most a hundred years: beyond it is no date.
+Days = Annotated[
+    float | None,
+    typer.Option(
+        "--older-than-days", min=0, max=36_500, callback=finite, help="Those not used for so many days (0: all)."
+    ),
+]
 
 
 @app.command("list")
@@ -42,7 +50,7 @@ def show(folder: Folder = None, as_json: Json = False) -> None:
 @app.command()
 def results(
     folder: Folder = None,
-    older_than_days: Annotated[float | None, typer.Option(help="Those not used for so many days.")] = None,
+    older_than_days: Days = None,
     model: Annotated[str | None, typer.Option(help="Those of this model (a glob).")] = None,
     measure: Annotated[str | None, typer.Option(help="Those of this measure (a glob).")] = None,
     damaged: Annotated[bool, typer.Option("--damaged", help="Those that are damaged.")] = False,
@@ -100,7 +108,7 @@ def verify(folder: Folder = None, as_json: Json = False) -> None:
 @app.command()
 def prune(
     folder: Folder = None,
-    older_than_days: Annotated[float | None, typer.Option(help="Those not used for so many days.")] = None,
+    older_than_days: Days = None,
     model: Annotated[str | None, typer.Option(help="Those of this model (a glob).")] = None,
     key: Annotated[str | None, typer.Option(help="The one whose key begins so.")] = None,
     unfinished: Annotated[bool, typer.Option("--unfinished", help="Those that lack sounds.")] = False,

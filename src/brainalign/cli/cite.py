@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brainalign.cli._shared import Json, print_json
+from brainalign.cli._shared import Json, Unchecked, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,7 @@ def cite(
         typer.Argument(help="Results folders, or names of sounds, brain data, models, measures, methods, packages."),
     ] = None,
     bibtex: Annotated[bool, typer.Option("--bibtex", help="Print BibTeX.")] = False,
+    unchecked: Unchecked = False,
     as_json: Json = False,
 ) -> None:
     """Say how to cite brainalign, and the data, models, stimuli, measures and methods of a run.
@@ -44,7 +45,7 @@ def cite(
     provenance = None
     for name in names or ["brainalign"]:
         if (Path(name) / "provenance.json").is_file():
-            run = load_run(name)
+            run = load_run(name, check=not unchecked)
             provenance = run.provenance
             citations += citations_of_run(run.provenance, run.results)
         else:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from brainalign.cli import _complete
-from brainalign.cli._shared import Cache, Json, Progress, print_json
+from brainalign.cli._shared import MOST_SEED, Cache, Json, Progress, finite, print_json
 
 app = typer.Typer(
     help="From embeddings to music: index a folder of music, find the nearest, generate. Recipes do all of it: "
@@ -34,12 +34,13 @@ def index(
     layer: Layer,
     out: Annotated[Path, typer.Option("--out", help="Folder for the index.")],
     clip_s: Annotated[
-        float, typer.Option(min=0.01, help="How much of each track is heard, from its beginning, in s.")
+        float,
+        typer.Option(min=0.01, callback=finite, help="How much of each track is heard, from its beginning, in s."),
     ] = 15.0,
     window_s: Annotated[
-        float | None, typer.Option(min=0.01, help="Windows that are averaged; one if not given.")
+        float | None, typer.Option(min=0.01, callback=finite, help="Windows that are averaged; one if not given.")
     ] = None,
-    step_s: Annotated[float, typer.Option(min=0.01, help="From one window to the next, in s.")] = 1.5,
+    step_s: Annotated[float, typer.Option(min=0.01, callback=finite, help="From one window to the next, in s.")] = 1.5,
     pooling: Annotated[str, typer.Option(help="Of frames, as for extract.")] = "mean",
     cache: Cache = True,
     progress: Progress = True,
@@ -113,10 +114,12 @@ def generate(
     embeddings: Annotated[Path, typer.Argument(help="One row each: netCDF of responses.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the sounds: a stimulus set.")],
     n_samples: Annotated[int, typer.Option(min=1, help="Sounds for each embedding.")] = 1,
-    duration_s: Annotated[float, typer.Option(min=0.01, help="Length of each, in s.")] = 10.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
+    duration_s: Annotated[float, typer.Option(min=0.01, callback=finite, help="Length of each, in s.")] = 10.0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of all that is drawn.")] = 0,
     n_steps: Annotated[int | None, typer.Option(min=1, help="Steps of denoising (musicldm, audioldm).")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Weight of guidance; 1 is none.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(min=0, callback=finite, help="Weight of guidance; 1 is none.")
+    ] = None,
     progress: Progress = True,
     as_json: Json = False,
 ) -> None:

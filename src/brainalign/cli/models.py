@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from brainalign.cli import _complete
-from brainalign.cli._shared import Cache, Cluster, Jobs, Json, Overwrite, Progress, print_json
+from brainalign.cli._shared import Cache, Cluster, Jobs, Json, Overwrite, Progress, finite, print_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +47,8 @@ def show(as_json: Json = False) -> None:
 def layers(
     model: Model,
     duration_s: Annotated[
-        float, typer.Option(help="Duration of the sound for which shapes are given.", min=0.01)
+        float,
+        typer.Option(min=0.01, max=600, callback=finite, help="Duration of the sound for which shapes are given."),
     ] = 2.0,
     random_weights: Annotated[bool, typer.Option("--random-weights", help="Without trained weights.")] = False,
     receptive_fields: Annotated[bool, typer.Option(help="Find them by listening; about 45 passes.")] = True,

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from brainalign.cli._shared import Json, Overwrite, Progress, print_json
+from brainalign.cli._shared import MOST_SEED, Json, Overwrite, Progress, print_json
 
 if TYPE_CHECKING:
     from brainalign.responses import Responses
 
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all random draws.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="Seed of all random draws.")]
 LayerHelp = "Layer of a model, in the order of the models; needed where a file holds several."
 
 

@@ -43,6 +43,9 @@ def show_all(as_json: Json = False) -> None:
 def check(recipe: Recipe, as_json: Json = False) -> None:
     """Check every key, name and option of a recipe; nothing is computed. An error names file, line and key.
 
+    No model, sound or brain data are loaded: that a layer exists, or that sounds and brain data share stimuli, is seen
+    when the recipe is run. brainalign models layers and brainalign brain show tell beforehand.
+
     Example: brainalign recipe check my-study.toml
     """
     from brainalign.recipes import read_recipe
@@ -68,6 +71,7 @@ def check(recipe: Recipe, as_json: Json = False) -> None:
 def schema(
     out: Annotated[Path | None, typer.Option("--out", help="File to write; printed if not given.")] = None,
     overwrite: Overwrite = False,
+    as_json: Json = False,
 ) -> None:
     """Give the JSON Schema of recipes, by which an editor completes and checks them (docs/recipes.md).
 
@@ -80,8 +84,13 @@ def schema(
     if out is None:
         print_json(recipe_schema())
         return
+    if out.is_dir():
+        raise ResultsError(f"--out is {str(out)!r}, a folder; expected the name of a file, such as recipe.schema.json")
     if out.exists() and not overwrite:
         raise ResultsError(f"{out} exists already; choose another name, or replace it with --overwrite")
     with write_then_rename(out) as temporary:
         temporary.write_text(json.dumps(recipe_schema(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if as_json:
+        print_json({"schema": str(out)})
+        return
     typer.echo(f"schema: {out}")

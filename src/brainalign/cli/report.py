@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brainalign.cli._shared import Json, print_json, print_table
+from brainalign.cli._shared import Json, Overwrite, Unchecked, print_json, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,9 +24,8 @@ def report(
     figures: Annotated[
         Path | None, typer.Option("--figures", help="Folder for the figure of the comparison as SVG, PDF and CSV.")
     ] = None,
-    unchecked: Annotated[
-        bool, typer.Option("--unchecked", help="Read a results.csv that was changed after the run, with a warning.")
-    ] = False,
+    unchecked: Unchecked = False,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Sum up one run, or compare two or more on a page: what differs, and every estimate side by side.
@@ -48,7 +47,7 @@ def report(
         return
     from brainalign.report.run_comparison_page import write_run_comparison
 
-    summary = write_run_comparison(loaded, out or Path("comparison.html"), figures_folder=figures)
+    summary = write_run_comparison(loaded, out or Path("comparison.html"), figures_folder=figures, overwrite=overwrite)
     if as_json:
         print_json(summary)
     else:

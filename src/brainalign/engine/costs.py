@@ -10,8 +10,8 @@ One row per task, extractions first, measures in the order of the recipe after t
 * ``seconds``: wall time (s), summed over the shards of an extraction, so it does not fall with the number of workers;
 * ``cpu_s``: processor time (s) of the process that computed it, all threads;
 * ``peak_mb``: by how much the process's high-water mark of resident memory (``getrusage``, ``ru_maxrss``) grew
-  meanwhile (MB, 10^6 bytes). 0 where an earlier task of the same process had needed more; empty where the system does
-  not tell;
+  meanwhile (MB, 10^6 bytes). Empty where it did not grow, as an earlier task of the same process had needed as much or
+  more, and where the system does not tell;
 * ``from_store``: whether nothing was computed in this run. Time and memory are then those of the run that did;
 * ``n_parameters``: parameters of the model; empty if it has none to count (acoustic models) and for measures.
 
@@ -20,6 +20,7 @@ Costs differ from run to run; they stand apart from ``results.csv``, which does 
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -43,18 +44,20 @@ class Cost:
     cpu_s : float
         Processor time (s) of the process, all threads.
     peak_mb : float
-        Growth of the process's high-water mark of resident memory (MB); NaN if the system does not tell.
+        Growth of the process's high-water mark of resident memory (MB); NaN if it did not grow, which says nothing of
+        how much was needed, or if the system does not tell.
     """
 
     seconds: float = 0.0
     cpu_s: float = 0.0
-    peak_mb: float = 0.0
+    peak_mb: float = math.nan
 
     def add(self, other: Cost) -> None:
         """Add what another part of the same task took: times add up, of memory the largest counts."""
         self.seconds += other.seconds
         self.cpu_s += other.cpu_s
-        self.peak_mb = max(self.peak_mb, other.peak_mb)
+        known = [mb for mb in (self.peak_mb, other.peak_mb) if not math.isnan(mb)]
+        self.peak_mb = max(known, default=math.nan)
 
 
 @contextmanager
@@ -73,13 +76,14 @@ def measured() -> Iterator[Cost]:
     finally:
         cost.seconds = time.perf_counter() - wall
         cost.cpu_s = time.process_time() - cpu
-        cost.peak_mb = _high_water_mb() - peak
+        grown = _high_water_mb() - peak
+        cost.peak_mb = grown if grown > 0 else math.nan
 
 
 def _high_water_mb() -> float:
     try:
         import resource
     except ImportError:  # not a POSIX system
-        return float("nan")
+        return math.nan
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import platform
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from brainalign.engine.costs import Cost, measured
+from brainalign.engine.sources import digest_files
 from brainalign.errors import BrainalignError, EngineError
 
 #: Packages whose versions change numbers.
@@ -237,25 +237,3 @@ def code_digest() -> str:
     rooms = [p for p in root.iterdir() if p.stem not in _APART and (p.is_dir() or p.suffix == ".py")]
     files = sorted(f for room in rooms for f in (room.rglob("*.py") if room.is_dir() else [room]))
     return digest_files(files, root)
-
-
-def digest_files(files: list[Path], root: Path) -> str:
-    """Return the digest of files and of their names below a folder.
-
-    Parameters
-    ----------
-    files : list of Path
-        Which.
-    root : Path
-        The folder.
-
-    Returns
-    -------
-    str
-        Hexadecimal.
-    """
-    total = hashlib.sha256()
-    for file in files:
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
-        total.update(f"{file.relative_to(root).as_posix()}\n{content}\n".encode())
-    return total.hexdigest()[:32]

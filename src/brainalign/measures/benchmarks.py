@@ -43,8 +43,10 @@ class Benchmark:
         What it is: see the benchmarks of :class:`~brainalign.measures.leaderboard.Leaderboard`.
     models, layers : list of str
         Who was scored, and by which layer.
+    score : ndarray, shape (n_models,)
+        What the measure shows: the median over splits unless it was asked for another rule.
     scores : SplitScores
-        Of these models.
+        Of these models, for tests of the mean over splits.
     ceiling : tuple of float
         Lowest and highest score that noise in the measurements allows; NaN where it is not known.
     weight : float
@@ -57,6 +59,7 @@ class Benchmark:
     facts: dict[str, Any]
     models: list[str]
     layers: list[str]
+    score: Array
     scores: SplitScores
     ceiling: tuple[float, float]
     weight: float
@@ -172,7 +175,8 @@ def _benchmark(
         },
         models=[str(r.table["model"].iloc[0]) for r in results],
         layers=[s.layer for s in own],
-        scores=SplitScores(values[:, present], splits[:, :, present], int(row["n_train"]), int(row["n_test"])),
+        score=values[:, present].mean(axis=1),
+        scores=SplitScores(splits[:, :, present], int(row["n_train"]), int(row["n_test"])),
         ceiling=(ceiling, ceiling),
         weight=weight,
         key=(row["statistic"], *keys[0]),

@@ -2,7 +2,8 @@
 
 A benchmark is a measure, brain data and targets; the score of a model on it is held out. Where a model has several
 layers, the layer ``chosen`` counts, which each split picks on its training stimuli: the best of the layers on the test
-stimuli would be the luckiest one.
+stimuli would be the luckiest one. The score shown is the measure's own, the median over splits in component-encoding;
+intervals, differences and their tests are of means over splits, as in Nadeau & Bengio (2003).
 """
 
 from __future__ import annotations
@@ -43,10 +44,13 @@ class Leaderboard:
     table : DataFrame
         One row per benchmark and model, best score first: ``benchmark, model, layer, score, ci_low, ci_high, ceiling,
         of_ceiling`` (score over ceiling), ``rank`` (1 + how many models are better by the test), ``rank_high`` (the
-        worst rank that the tests leave open), ``n, n_of, n_splits, seconds, cpu_s, peak_mb, n_parameters, note``.
+        worst rank that the tests leave open), ``n, n_of, n_splits, seconds, cpu_s, peak_mb, n_parameters, note``. For
+        encoding, `score` is the measure's own (the median over splits), `ci_low` and `ci_high` the t interval around
+        the mean over splits. `peak_mb` is NaN where no task needed more memory than an earlier one.
     pairs : DataFrame
         One row per benchmark and pair of models: ``benchmark, model, model_2, difference, ci_low, ci_high, p,
-        p_adjusted``, the first less the second.
+        p_adjusted``, the first less the second; for encoding, `difference` is of the means over splits, so it is not
+        quite that of the scores.
     benchmarks : DataFrame
         One row per benchmark: ``benchmark, measure, brain, version, citation, targets, statistic, n_models,
         n_stimuli, n_subjects, generalises_to, splits, ceiling_low, ceiling``.
@@ -141,7 +145,7 @@ _Board = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
 
 
 def _rank(b: Benchmark, generalise_to: Population | None, alpha: float, correction: AdjustMethod) -> _Board:
-    n_models, n_subjects = b.scores.values.shape
+    n_models, n_splits, n_subjects = b.scores.splits.shape
     population: Population = generalise_to or ("both" if n_subjects > 1 else "stimuli")
     own = contrast_scores(b.scores, np.eye(n_models), population, 1 - alpha)
     pairs, contrasts = pair_contrasts(n_models)
@@ -152,7 +156,7 @@ def _rank(b: Benchmark, generalise_to: Population | None, alpha: float, correcti
             "benchmark": b.name,
             "model": b.models,
             "layer": b.layers,
-            "score": own.value,
+            "score": b.score,
             "ci_low": own.low,
             "ci_high": own.high,
             "ceiling": b.ceiling[1],
@@ -160,7 +164,7 @@ def _rank(b: Benchmark, generalise_to: Population | None, alpha: float, correcti
             "rank_high": worst,
             "n": n_subjects if population == "subjects" else b.facts["n_stimuli"],
             "n_of": "subjects" if population == "subjects" else "stimuli",
-            "n_splits": b.scores.splits.shape[1],
+            "n_splits": n_splits,
         }
     )
     differences = pd.DataFrame(
@@ -208,7 +212,6 @@ def _mean(found: list[Benchmark]) -> tuple[Benchmark | None, str]:
         return np.asarray(np.sum([pick(b)[order] * b.weight / total for b, order in rows], axis=0))
 
     scores = SplitScores(
-        average(lambda b: b.scores.values.mean(axis=1, keepdims=True)),
         average(lambda b: aggregate_folds(b.scores.splits, "mean", axis=2)[:, :, None]),
         found[0].scores.n_train,
         found[0].scores.n_test,
@@ -218,7 +221,8 @@ def _mean(found: list[Benchmark]) -> tuple[Benchmark | None, str]:
         k: found[0].facts[k] for k in ("statistic", "n_stimuli", "splits")
     }
     name = f"mean of {len(found)} benchmarks"
-    mean = Benchmark(name, facts, common, [""] * len(common), scores, (ceiling, ceiling), 1.0, found[0].key)
+    score = average(lambda b: b.score)
+    mean = Benchmark(name, facts, common, [""] * len(common), score, scores, (ceiling, ceiling), 1.0, found[0].key)
     return mean, ""
 
 

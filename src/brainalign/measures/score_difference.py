@@ -2,8 +2,9 @@
 
 Splits of one set of stimuli overlap, so a paired t test over half-splits finds a winner in a quarter to 60 % of cases
 where both models are equally good. A bootstrap of test stimuli with the fits held fixed leaves out what the training
-stimuli add and finds one in up to 10 %. The test here multiplies the variance over splits by ``1 / n_splits + n_test /
-n_train`` (Nadeau & Bengio 2003), which holds the level in every case that was simulated (docs/leaderboard.md).
+stimuli add and finds one in up to 10 %. The test here is the corrected resampled t test (Nadeau & Bengio 2003): the
+mean difference over splits, with the variance over splits times ``1 / n_splits + n_test / n_train``. Its simulated
+error rates are in docs/leaderboard.md. The score that a measure shows may be another: the median over splits.
 """
 
 from __future__ import annotations
@@ -31,15 +32,12 @@ class SplitScores:
 
     Attributes
     ----------
-    values : ndarray, shape (n_models, n_subjects)
-        The score of each model with each subject, splits put together; one column where there are no subjects.
     splits : ndarray, shape (n_models, n_splits, n_subjects)
-        The score of each split; NaN where a subject has none.
+        The score of each split; NaN where a subject has none. One subject where there are none.
     n_train, n_test : int
         Stimuli that each split fits and tests.
     """
 
-    values: Array
     splits: Array
     n_train: int
     n_test: int
@@ -52,7 +50,8 @@ class Contrasts:
     Attributes
     ----------
     value, error, low, high, p : ndarray, shape (n_contrasts,)
-        Estimate, standard error, t interval, and two-sided p of a t test against 0.
+        Estimate (mean over splits and subjects), standard error, t interval around the estimate, and two-sided p of a
+        t test against 0.
     df : ndarray, shape (n_contrasts,)
         Degrees of freedom.
     """
@@ -68,14 +67,14 @@ class Contrasts:
 def contrast_scores(
     scores: SplitScores, contrasts: Array, generalise_to: Population | None = None, level: float = 0.95
 ) -> Contrasts:
-    """Estimate and test contrasts of the models' scores, such as the difference of two.
+    """Estimate and test contrasts of the models' mean scores over splits, such as the difference of two.
 
     Parameters
     ----------
     scores : SplitScores
         Of all models.
     contrasts : ndarray, shape (n_contrasts, n_models)
-        One row each; a score is ``[1, 0, ...]``, a difference ``[1, -1, ...]``.
+        One row each; a mean score is ``[1, 0, ...]``, a difference ``[1, -1, ...]``.
     generalise_to : {'stimuli', 'subjects', 'both'}, optional
         New stimuli of the kind (variance over splits of the mean over subjects, corrected for the overlap of the
         splits), new subjects hearing the same stimuli (variance over subjects), or both (the sum of the two, with
@@ -101,13 +100,14 @@ def contrast_scores(
     """
     from scipy.stats import t
 
-    n_subjects = scores.values.shape[1]
+    n_subjects = scores.splits.shape[2]
     population = generalise_to or ("both" if n_subjects > 1 else "stimuli")
     _check(scores, population)
-    by_subject = contrasts @ scores.values
+    by_subject = contrasts @ aggregate_folds(scores.splits, "mean", axis=1)
+    by_split = contrasts @ aggregate_folds(scores.splits, "mean", axis=2)
+    value = (by_subject if population == "subjects" else by_split).mean(axis=1)
     parts = []
     if population != "subjects":
-        by_split = contrasts @ aggregate_folds(scores.splits, "mean", axis=2)
         n_splits = by_split.shape[1]
         overlap = 1 / n_splits + scores.n_test / scores.n_train
         parts.append((by_split.var(axis=1, ddof=1) * overlap, n_splits - 1))
@@ -117,7 +117,7 @@ def contrast_scores(
     spread = np.sum([v**2 / df for v, df in parts], axis=0)
     least = min(df for _, df in parts)
     df = np.divide(variance**2, spread, out=np.full(len(variance), float(least)), where=spread > 0)
-    value, error = by_subject.mean(axis=1), np.sqrt(variance)
+    error = np.sqrt(variance)
     width = error * t.ppf((1 + level) / 2, df)
     # Two models that are the same differ by rounding only.
     ratio = np.divide(np.abs(value), error, out=np.full(len(value), np.inf), where=error > 0)
@@ -133,7 +133,8 @@ def _check(scores: SplitScores, population: str) -> None:
         raise MeasureError("a test over splits needs at least 2 of them, found 1; raise n_splits")
     if population != "stimuli" and n_subjects < 2:
         raise MeasureError("a test over subjects needs at least 2 of them, found 1; use generalise_to='stimuli'")
-    if not np.isfinite(scores.values).all() or np.isnan(scores.splits).all(axis=2).any():
+    missing = np.isnan(scores.splits)
+    if missing.all(axis=1).any() or missing.all(axis=2).any():
         raise MeasureError("a model has no score with a subject, or none in a split; models cannot be compared")
 
 

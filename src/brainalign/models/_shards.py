@@ -5,10 +5,12 @@ Which sounds share a batch follows from their place in the set alone, not from w
 
 from __future__ import annotations
 
+import platform
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,15 +113,45 @@ def _task(own: Filling, rows: list[int]) -> Task:
     small = {
         "rows": rows,
         "lacking": {layer: [r for r in rows if not own.store.done[layer][r]] for layer in own.layers(rows)},
-        "record": dict(model.record),
         "batch_size": listener.batch_size,
         "device": listener.device,
         "pooling": listener.pooling,
     }
     name = f"{model.name} hears {ids[rows[0]]} to {ids[rows[-1]]} of {own.stimuli.name}"
     if own.load is not None:
-        return Task(name, _hear_shard, {**small, "model": Loaded(own.load, model.name)}, {"stimuli": own.stimuli})
+        return Task(name, _hear_shard, {**small, "model": loaded_there(model, own.load)}, {"stimuli": own.stimuli})
     return Task(name, _hear_shard, small, {"stimuli": own.stimuli, "model": model})
+
+
+def loaded_there(model: AudioModel, load: Callable[[], AudioModel]) -> Loaded:
+    """Let workers load a model, once for each record, and see that it is the same.
+
+    Parameters
+    ----------
+    model : AudioModel
+        As it is where the run was started.
+    load : callable
+        Takes nothing and gives it again.
+
+    Returns
+    -------
+    Loaded
+        An argument of tasks.
+    """
+    record = dict(model.record)
+    return Loaded(partial(_load_same, load, model.name, record), f"{model.name} {record}", here=model)
+
+
+def _load_same(load: Callable[[], AudioModel], name: str, record: Mapping[str, Any]) -> AudioModel:
+    model = load()
+    found = dict(model.record)
+    for key in {**record, **found}:
+        if record.get(key) != found.get(key):
+            raise ModelError(
+                f"{name} is another model on the worker on {platform.node()}: {key} is {found.get(key)!r:.80}, "
+                f"expected {record.get(key)!r:.80}; restart the workers, and see that they find the same files"
+            )
+    return model
 
 
 def _hear_shard(
@@ -127,14 +159,11 @@ def _hear_shard(
     stimuli: StimulusSet,
     rows: list[int],
     lacking: Mapping[str, list[int]],
-    record: Mapping[str, Any],
     batch_size: int,
     device: str,
     pooling: Any,
 ) -> list[tuple[list[int], Pooled]]:
     """Hear a shard on a worker; give rows and pooled activations of each batch."""
-    if dict(model.record) != record:
-        raise ModelError(f"{model.name} is another model on this worker than where the run was started: {model.record}")
 
     def layers(of: Sequence[int]) -> list[str]:
         return [layer for layer, need in lacking.items() if set(need) & set(of)]

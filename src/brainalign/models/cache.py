@@ -58,6 +58,34 @@ def cache_folder() -> Path:
     return Path(pooch.os_cache("brainalign")) / "extraction"
 
 
+def checked_folder(cache: Path | str | None) -> Path | None:
+    """Return the folder that an argument ``cache`` names.
+
+    Parameters
+    ----------
+    cache : path-like or None
+        As the user gave it.
+
+    Returns
+    -------
+    Path or None
+        None if nothing is to be kept.
+
+    Raises
+    ------
+    ModelError
+        If it is neither.
+    """
+    if cache is None:
+        return None
+    try:
+        return Path(cache)
+    except TypeError as why:
+        raise ModelError(
+            f"cache must be a folder or None, found {cache!r}; brainalign.models.cache_folder() names the usual one"
+        ) from why
+
+
 def entry_identity(model: AudioModel, stimuli: StimulusSet, pooling: str) -> dict[str, Any]:
     """Collect what determines the numbers of an extraction, whatever the layers.
 

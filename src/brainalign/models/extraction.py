@@ -23,7 +23,7 @@ from brainalign.models._arrays import DiskStore, LayerArray, MemoryStore, Shapes
 from brainalign.models._listener import Listener, read_sound
 from brainalign.models._shards import Filling, fill
 from brainalign.models.base import AudioModel
-from brainalign.models.cache import entry_identity, key_of, open_entry
+from brainalign.models.cache import checked_folder, entry_identity, key_of, open_entry
 from brainalign.models.descriptions import TableModel
 from brainalign.models.layers import select_layers
 from brainalign.models.pooling import parse_pooling
@@ -200,7 +200,7 @@ def extract_all(
             found[i] = Heard(described, cost, False)
         else:
             listeners[i] = _listener(one.model, one.layers, one.pooling, batch_size, device)
-    folder = None if cache is None else Path(cache)
+    folder = checked_folder(cache)
     identities = {
         i: None if folder is None else entry_identity(own.model, wanted[i].stimuli, own.pooling.name)
         for i, own in listeners.items()
@@ -269,11 +269,12 @@ def extract_layers(
     if isinstance(model, TableModel):
         yield _described(model, stimuli, layers, pooling)
         return
+    kept = checked_folder(cache)
     listener = _listener(model, layers, pooling, batch_size, device)
     with ExitStack() as stack:
         with ExitStack() as writing:
-            identity = None if cache is None else entry_identity(model, stimuli, listener.pooling.name)
-            arrays = _cached(writing, listener, stimuli, None if cache is None else Path(cache), identity)
+            identity = None if kept is None else entry_identity(model, stimuli, listener.pooling.name)
+            arrays = _cached(writing, listener, stimuli, kept, identity)
             temporary = arrays is None
             if arrays is None:
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="brainalign-")))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
 import inspect
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
+from brainalign.engine.sources import SHIPPED, imported_digest
 from brainalign.errors import ModelError, did_you_mean
 from brainalign.models._options import read_rate, split_options
 from brainalign.models.base import AudioModel
@@ -37,7 +40,9 @@ def load_python(variant: str = "", *, pretrained: bool = True) -> AudioModel:
     Returns
     -------
     AudioModel
-        Named ``python:MODULE:ATTRIBUTE``.
+        Named ``python:MODULE:ATTRIBUTE``. Its record has ``python_code``, the digest of the package of the module or
+        of all modules beside its file, so no activation of other code is taken for its own. If that has changed since
+        it was loaded last, it is imported anew.
 
     Raises
     ------
@@ -50,7 +55,8 @@ def load_python(variant: str = "", *, pretrained: bool = True) -> AudioModel:
         raise ModelError(f"model 'python:{variant}' is not of the form python:MODULE:ATTRIBUTE[?sample_rate=RATE]")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        found = _attribute(_import(module_name), attribute, f"python:{place}")
+        module, code = _import(module_name)
+        found = _attribute(module, attribute, f"python:{place}")
         build, untrained = _builders(found, pretrained, f"python:{place}")
         # Again: only the first import runs the code of the module.
         torch.default_generator.manual_seed(0)
@@ -63,16 +69,49 @@ def load_python(variant: str = "", *, pretrained: bool = True) -> AudioModel:
             )
         if options:
             raise ModelError(f"model 'python:{variant}' is an AudioModel, which has its own sample_rate; leave it out")
-        return network
+        return with_code(network, code)
     rate = _rate(network, found, variant, options)
-    return HookedModel.from_module(network, rate, name=f"python:{place}", untrained=untrained)
+    hooked = HookedModel.from_module(network, rate, name=f"python:{place}", untrained=untrained)
+    return with_code(hooked, code)
 
 
-def _import(name: str) -> ModuleType:
-    """Import a module by its name, or by its file."""
+def with_code(model: AudioModel, code: str | None) -> AudioModel:
+    """Return a copy of a model whose record tells its code, so that it is another model when the code changes.
+
+    Parameters
+    ----------
+    model : AudioModel
+        Stays as it is.
+    code : str or None
+        As :func:`~brainalign.engine.sources.source_digest` gives it; what is shipped is not noted.
+
+    Returns
+    -------
+    AudioModel
+        Of the same class, or of one that differs in its record alone.
+    """
+    if code is None or code == SHIPPED:
+        return model
+    record = {**model.record, "python_code": code}
+    if isinstance(model, HookedModel):
+        return replace(model, record=record)
+    own: Any = copy.copy(model)
+    if "record" in vars(own):
+        vars(own)["record"] = record
+        return cast("AudioModel", own)
+    # The record is an attribute or a property of the class.
+    kind: Any = type(own)
+    names = {"record": record, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    own.__class__ = type(kind.__name__, (kind,), names)
+    return cast("AudioModel", own)
+
+
+def _import(name: str) -> tuple[ModuleType, str | None]:
+    """Import a module by its name, or by its file, anew if it has changed; give the digest of its code too."""
     if not name.endswith(".py"):
+        code = _code_of(name.partition(".")[0])
         try:
-            return importlib.import_module(name)
+            return importlib.import_module(name), code
         except ImportError as why:
             raise ModelError(
                 f"the module {name!r} cannot be imported: {why}; install it, or name the file: 'python:./FILE.py:NAME'"
@@ -80,6 +119,7 @@ def _import(name: str) -> ModuleType:
     path = Path(name).expanduser().resolve()
     if not path.is_file():
         raise ModelError(f"no file {name}")
+    code = imported_digest(f"_brainalign_{path.stem}", str(path))
     spec = importlib.util.spec_from_file_location(f"_brainalign_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ModelError(f"{name} cannot be loaded as Python code")
@@ -87,7 +127,18 @@ def _import(name: str) -> ModuleType:
     # Classes of the file (dataclasses, pickled modules) look their module up by name.
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    return module
+    return module, code
+
+
+def _code_of(top: str) -> str | None:
+    """Return the digest of a package or module that is about to be imported; None if it stands in no file."""
+    try:
+        spec = None if top == "__main__" else importlib.util.find_spec(top)
+    except ValueError:  # made by hand, as in a notebook
+        return None
+    roots = list(spec.submodule_search_locations or []) if spec else []
+    file = (spec.origin if spec and spec.has_location else None) or next(iter(roots), None)
+    return None if file is None else imported_digest(top, file, roots)
 
 
 def _attribute(module: ModuleType, attribute: str, model: str) -> Any:

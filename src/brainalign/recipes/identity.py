@@ -6,13 +6,9 @@ no result of code that has changed since is taken for one of today's.
 
 from __future__ import annotations
 
-import inspect
 import json
 import platform
-import sys
 from collections.abc import Callable, Mapping
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import xarray as xr
@@ -20,7 +16,7 @@ import xarray as xr
 from brainalign.brain import BrainData
 from brainalign.engine import fingerprint
 from brainalign.engine.codec import digest_of
-from brainalign.engine.tasks import digest_files
+from brainalign.engine.sources import source_digest
 from brainalign.stimuli import StimulusSet
 
 
@@ -115,34 +111,3 @@ def _model_digest(model: Any) -> str | None:
         weights = weights_digest(module)
     record = json.dumps(dict(model.record), sort_keys=True, default=str)
     return digest_of([model.name, model.sample_rate, dict(model.layouts), record, weights, sources])
-
-
-def source_digest(thing: Any) -> str | None:
-    """Return the digest of the package, or of the file, in which a function or a class stands.
-
-    Parameters
-    ----------
-    thing : callable
-        The function or class.
-
-    Returns
-    -------
-    str or None
-        Hexadecimal, ``"shipped"`` if it is brainalign's own or a package's whose version is in the key already; None
-        if it stands in no file.
-    """
-    module = inspect.getmodule(inspect.unwrap(thing))
-    if module is None or module.__name__ == "__main__" or not getattr(module, "__file__", None):
-        return None
-    top = module.__name__.partition(".")[0]
-    if top in ("brainalign", "torch", "torchaudio"):
-        return "shipped"
-    roots = list(getattr(sys.modules.get(top), "__path__", []))
-    return _sources(tuple(roots), str(module.__file__))
-
-
-@cache
-def _sources(roots: tuple[str, ...], file: str) -> str:
-    if not roots:
-        return digest_files([Path(file)], Path(file).parent)
-    return "".join(digest_files(sorted(Path(r).rglob("*.py")), Path(r)) for r in roots)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,8 +16,10 @@ import pandas as pd
 
 from brainalign._progress import track
 from brainalign.brain import BrainData
-from brainalign.engine import COST_COLUMNS, Cost, Engine, Loaded, Task
+from brainalign.engine import COST_COLUMNS, Cost, Engine, Task
+from brainalign.engine.sources import source_digest
 from brainalign.engine.store import ResultStore
+from brainalign.errors import EngineError
 from brainalign.measures import MEASURES
 from brainalign.measures.result import Result
 from brainalign.recipes.identity import Digests
@@ -250,16 +253,23 @@ def _options(part: MeasurePart, seed: int) -> dict[str, Any]:
 def _task(
     name: str, function: Callable[..., Result], options: dict[str, Any], job: _Job, heard: Sequence[HeardModel]
 ) -> Task:
-    given, own = dict(job.given), {"function": function, "options": options}
+    given, own = dict(job.given), {"function": function, "options": options, "source": source_digest(function)}
     if "model" in given:
         load = next(h.load for h in heard if h.model is given["model"])
         if load is not None:
-            model = given.pop("model")
-            own["model"] = Loaded(load, f"{model.name} {dict(model.record)}", here=model)
+            from brainalign.models._shards import loaded_there
+
+            own["model"] = loaded_there(given.pop("model"), load)
     return Task(name, _measure, own, given)
 
 
-def _measure(function: Callable[..., Result], options: Mapping[str, Any], **given: Any) -> Result:
+def _measure(function: Callable[..., Result], options: Mapping[str, Any], source: str | None, **given: Any) -> Result:
+    # A worker that lives longer than a run keeps the code that it has imported.
+    if source is not None and (found := source_digest(function)) != source:
+        raise EngineError(
+            f"the worker on {platform.node()} has other code of {function.__module__}: python_code is {found!r}, "
+            f"expected {source!r}; restart the workers, and see that they find the same files"
+        )
     return function(**given, **options)
 
 

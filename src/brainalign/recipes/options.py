@@ -112,13 +112,27 @@ def first_error(why: ValidationError, schema: type[BaseModel]) -> str:
     if error["type"] == "missing":
         return f"the key {key!r} is missing"
     if error["type"] == "model_type":
-        return f'{key}: expected a table, such as {{name = "..."}}, found {error["input"]!r}'
+        return f'{key}: expected a table, such as {{name = "..."}}, found {_shown(error["input"])}'
+    if error["type"] == "list_type" and isinstance(error["input"], dict) and _is_of_tables(schema, error["loc"]):
+        return f"{key} is one table, expected a list of tables; write [[{key}]], with two brackets"
     found, expected = error["input"], _EXPECTED.get(error["type"], "")
     if error["type"] in _LIMITS:
         expected = _range(_own_limits(schema.model_fields.get(key)) or error["ctx"])
     if error["type"] == "literal_error":
         expected = str(error["ctx"]["expected"])
-    return f"{key} is {found!r}, expected {expected}" if expected else f"{key}: {error['msg']}, found {found!r}"
+    shown = _shown(found)
+    return f"{key} is {shown}, expected {expected}" if expected else f"{key}: {error['msg']}, found {shown}"
+
+
+def _shown(value: Any) -> str:
+    """Show a value as TOML writes it, where that differs from Python."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(_shown, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{k} = {_shown(v)}' for k, v in value.items())}}}"
+    return repr(value)
 
 
 #: How pydantic calls each limit in an error, and in its context and in the metadata of a field.
@@ -158,6 +172,16 @@ def _keys_beside(schema: type[BaseModel], place: Place) -> list[str]:
         field = schema.model_fields.get(str(part))
         schema = (table_of(field.annotation) if field is not None else None) or schema
     return list(schema.model_fields)
+
+
+def _is_of_tables(schema: type[BaseModel], place: Place) -> bool:
+    """Say whether what stands at a place is a table, or a list of tables."""
+    table: type[BaseModel] | None = schema
+    for part in place:
+        field = None if table is None or isinstance(part, int) else table.model_fields.get(part)
+        if not isinstance(part, int):
+            table = None if field is None else table_of(field.annotation)
+    return table is not None
 
 
 def table_of(annotation: Any) -> type[BaseModel] | None:

@@ -74,6 +74,22 @@ class Source:
         for text in differences(self.before, record) if self.before is not None else ():
             warnings.warn(f"not as in the run that is repeated: {text}", stacklevel=2)
 
+    def same_results(self, table: Path) -> bool | None:
+        """Compare a table of results with that of the run that is repeated.
+
+        Parameters
+        ----------
+        table : Path
+            ``results.csv`` of the new run.
+
+        Returns
+        -------
+        bool or None
+            Whether they are the same, byte for byte; None if no run is repeated, or its record does not tell.
+        """
+        before = None if self.before is None else self.before.get("results_sha256")
+        return None if before is None else bool(sha256(table) == before)
+
 
 def find_source(recipe: str | Path) -> Source:
     """Read a recipe from its file, or one that ships.
@@ -139,8 +155,8 @@ def read_record(record: str | Path, folder: str | Path | None = None) -> Source:
     try:
         plan = recipe_from(content, base)
     except RecipeError as why:
-        hint = "" if folder is not None or ships_as else f"; looked for its files in {base}: --folder names another"
-        raise RecipeError(f"{path}: {why}{hint}", why.place) from why
+        hint = "" if folder is not None or ships_as else f"--folder names another folder for its files than {base}: "
+        raise RecipeError(f"{hint}{path}: {why}", why.place) from why
     return Source(plan, base, name, digest, ships_as, before)
 
 

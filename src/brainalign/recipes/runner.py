@@ -84,7 +84,7 @@ def compute_recipe(
     seed: int | None = None,
     jobs: int = 1,
     cluster: str | None = None,
-    cache: Path | None = None,
+    cache: Path | str | None = None,
     sounds: Path | None = None,
     progress: bool = False,
 ) -> Run:
@@ -101,7 +101,7 @@ def compute_recipe(
         same, to the last bit, however many.
     cluster : str, optional
         ``"local"``, ``"slurm"`` or the address of a Dask scheduler; see docs/cluster.md.
-    cache : Path, optional
+    cache : path-like, optional
         Folder in which activations and finished results are kept, so that a killed run goes on where it stopped, and a
         model more is all that is computed.
     sounds : Path, optional
@@ -119,6 +119,9 @@ def compute_recipe(
     BrainalignError
         If the recipe or anything that it names cannot be used.
     """
+    from brainalign.models.cache import checked_folder
+
+    cache = checked_folder(cache)
     source = recipe if isinstance(recipe, Source) else find_source(recipe)
     plan, folder = source.plan, source.folder
     if seed is not None:

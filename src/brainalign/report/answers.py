@@ -186,7 +186,8 @@ def _voxel_encoding(table: pd.DataFrame, results: Sequence[Result]) -> str:
     best, *others = sorted((r for r in tops if r), key=lambda r: -float(r["value"]))
     layers = table[(table["model"] == best["model"]) & (table["target"] == "all units") & (table["layer"] != "chosen")]
     top = highest(records(layers)) or best
-    how = "layer chosen inside the training sounds; highest layer" if best["layer"] == "chosen" else "layer"
+    inside = "layer chosen inside the training sounds; highest layer on the test sounds"
+    how = inside if best["layer"] == "chosen" else "layer"
     return (
         f"{f'Of {len(tops)} models, ' if others else ''}{best['model']} predicts the voxels best: median over voxels, "
         f"mean over {best['n']} {best['n_of']}, of {best['statistic']} on held-out sounds {estimate(best)} ({how} "

@@ -210,7 +210,10 @@ def _model_legend(ax: Axes, styles: Mapping[str, ModelStyle]) -> None:
     ax.legend(handles, labels, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
 
 
-def plot_ratios(ax: Axes, table: pd.DataFrame, *, styles: Mapping[str, ModelStyle] | None = None) -> Axes:
+def plot_ratios(
+    ax: Axes, table: pd.DataFrame, *, styles: Mapping[str, ModelStyle] | None = None,
+    targets: str = "the target categories",
+) -> Axes:  # fmt: skip
     """Draw response ratios: a dot with its interval per group of units, and a line at 1 (no preference).
 
     Parameters
@@ -221,6 +224,8 @@ def plot_ratios(ax: Axes, table: pd.DataFrame, *, styles: Mapping[str, ModelStyl
         Result rows of the statistic ``"ratio"``. Rows with a ``note`` are hollow: read the note first.
     styles : mapping of str to ModelStyle, optional
         Style by model; the brain (model ``""``) is drawn in the colour of the text.
+    targets : str
+        What to call the target sounds.
 
     Returns
     -------
@@ -253,7 +258,7 @@ def plot_ratios(ax: Axes, table: pd.DataFrame, *, styles: Mapping[str, ModelStyl
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.grid(axis="x")
-    ax.set_xlabel("mean response to the target categories / mean response to the rest")
+    ax.set_xlabel(f"mean response to {plain(targets, 60)} / mean response to the rest")
     return ax
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import tempfile
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from brainalign.recipes.repeat import Source
 from brainalign.report.leaderboard import PAGE, write_leaderboard
 from brainalign.report.methods import write_methods
 from brainalign.report.page import ReportContent, write_report
+from brainalign.report.saved import file_name
 
 
 def run_recipe(
@@ -32,7 +33,7 @@ def run_recipe(
     jobs: int = 1,
     cluster: str | None = None,
     overwrite: bool = False,
-    cache: Path | None = None,
+    cache: Path | str | None = None,
     progress: bool = False,
     audio: bool = True,
 ) -> Path:
@@ -53,7 +54,7 @@ def run_recipe(
         ``"local"``, ``"slurm"`` or the address of a Dask scheduler; see docs/cluster.md.
     overwrite : bool
         Replace an existing results folder.
-    cache : Path, optional
+    cache : path-like, optional
         Folder in which activations and finished results are kept, see :func:`brainalign.models.cache_folder`.
     progress : bool
         Show progress bars.
@@ -80,10 +81,16 @@ def run_recipe(
         )
         with scratch_folder(out) as temporary:
             written = temporary / out.name
-            _write(written, run, audio, out)
+            _write(written, run, audio, out, progress)
             if (Path(sounds) / "generated").is_dir():
                 shutil.copytree(Path(sounds) / "generated", written / "generated")
             _put_in_place(written, out, overwrite)
+    if run.source is not None and run.source.same_results(out / "results.csv") is False:
+        warnings.warn(
+            f"the numbers are not those of the run that is repeated: {out / 'results.csv'} has another digest; "
+            f"brainalign report OLD NEW shows where they differ",
+            stacklevel=2,
+        )
     return out
 
 
@@ -121,12 +128,14 @@ def _take_back(out: Path) -> None:
 
 def _check_out(out: Path, overwrite: bool) -> None:
     """Raise if the results folder is in the way or cannot be made, before anything is computed."""
+    if out.name in ("", ".."):
+        raise ResultsError(f"--out is {str(out)!r}, expected the name of a folder, such as results/my-study")
     parent = next(p for p in out.absolute().parents if p.exists())
     try:
         with scratch_folder(parent / out.name):
             pass
     except OSError as why:
-        raise ResultsError(f"{out} cannot be made: {parent} is no folder that can be written to ({why})") from why
+        raise ResultsError(f"{out} cannot be made: no folder can be made in {parent} ({why.strerror})") from why
     _take_back(out)
     if out.is_file():
         raise ResultsError(f"{out} is a file; choose another folder with --out")
@@ -140,7 +149,7 @@ def _check_out(out: Path, overwrite: bool) -> None:
         )
 
 
-def _write(folder: Path, run: Run, audio: bool, out: Path) -> None:
+def _write(folder: Path, run: Run, audio: bool, out: Path, progress: bool) -> None:
     folder.mkdir()
     table = pd.concat([r.table for r in run.results], ignore_index=True)
     # Counts that only some measures have would turn into fractions beside the gaps of the others.
@@ -160,7 +169,7 @@ def _write(folder: Path, run: Run, audio: bool, out: Path) -> None:
         options = run.recipe.leaderboard.model_dump()
         board = leaderboard(run.results, run.brains, costs=run.costs, **options)
         write_leaderboard(board, folder, title=run.recipe.title, report="report.html")
-    write_report(content, folder / "report.html", figures_folder=folder / "figures")
+    write_report(content, folder / "report.html", figures_folder=folder / "figures", progress=progress)
     write_methods(run, folder)
     record = {
         **run.provenance,
@@ -191,7 +200,7 @@ def _about(result: Result, n_brains: int) -> str:
     brain = next((str(b) for b in result.table["brain"] if b), "")
     whose = [] if len(models) > 1 else models or ["brain"]
     names = [result.measure, *whose, *([brain] if brain and n_brains > 1 else [])]
-    return "--".join(map(_file_name, names))
+    return "--".join(map(file_name, names))
 
 
 def _write_arrays(result: Result, path: Path) -> None:
@@ -200,10 +209,6 @@ def _write_arrays(result: Result, path: Path) -> None:
     with write_then_rename(path) as temporary, HDF5Stream(temporary) as stream:
         for i, (name, array) in enumerate(result.arrays.items()):
             xr.Dataset({name: array}).to_netcdf(stream, group=name, engine="h5netcdf", mode="a" if i else "w")
-
-
-def _file_name(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", name)
 
 
 def _write_json(content: dict[str, Any], path: Path) -> None:

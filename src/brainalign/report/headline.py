@@ -115,7 +115,7 @@ def _encoding_sentence(target: str, best: Row, baseline: Row | None, layer: str,
         text = f"Of {n_models} models, {text} best"
     text += f": r² = {score(best)} on held-out sounds"
     if best["layer"] == CHOSEN:
-        text += f" with the layer chosen inside the training sounds ({layer} is its highest layer)"
+        text += f" with the layer chosen inside the training sounds ({layer} is its highest layer on the test sounds)"
     elif layer:
         text += f" from its layer {layer}"
     if baseline is None:

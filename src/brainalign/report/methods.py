@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from brainalign._files import write_then_rename
 from brainalign.brain.data import BrainData
-from brainalign.measures.encoding import CHOSEN
+from brainalign.measures.encoding import CHOSEN, PUBLISHED_ALPHAS
 from brainalign.measures.result import Result
+from brainalign.measures.ridge import relative_alphas
 from brainalign.recipes import Run
 from brainalign.report.citations import citations_of_run, references_of
 from brainalign.report.references import Reference, bibtex, cite, methods_in, uses_of
 from brainalign.report.words import join, setting
+from brainalign.stats.rank_nulls import AUTO_EXACT
 from brainalign.stimuli.sets import StimulusSet
 
 #: Settings that a sentence of their own says; all others follow in one more sentence.
 _SAID = ("n_splits", "splits", "n_permutations", "n_bootstrap", "level", "seed", "score", "test", "interval", "penalty",
-         "correction", "categories", "n_mixed_left_out")  # fmt: skip
+         "correction", "alphas", "categories", "n_mixed_left_out")  # fmt: skip
 #: Kinds of things whose owners say how to cite them, where there is no reference here.
 _OWN_CITATION = ("stimulus set", "brain data", "model", "generator")
 #: Most values of a setting that are written out.
 _MOST = 12
+#: Measures that fit by ridge regression and do not say so in a setting of their own.
+_REGRESSIONS = ("voxel-encoding", "depth-profile")
+#: Columns of p that allow for how many there are.
+_CORRECTED = ("p_holm", "p_fdr", "p_adjusted")
 
 
 @dataclass(frozen=True)
@@ -168,10 +177,10 @@ def _measure(results: Sequence[Result]) -> str:
         settings[str(key)] = " or ".join(dict.fromkeys(values))
     what = uses.what if uses else f"computed {kind}"
     cited = cite(uses.keys) if uses else ""
-    return " ".join([f"We {what}{cited}.", *_sentences(settings, results[0].table)])
+    return " ".join([f"We {what}{cited}.", *_sentences(settings, kind, pd.concat([r.table for r in results]))])
 
 
-def _sentences(settings: Mapping[str, str], table: pd.DataFrame) -> list[str]:
+def _sentences(settings: Mapping[str, str], kind: str, table: pd.DataFrame) -> list[str]:
     said = []
     if categories := settings.get("categories"):
         said.append(f"Target categories were {categories}.")
@@ -183,19 +192,77 @@ def _sentences(settings: Mapping[str, str], table: pd.DataFrame) -> list[str]:
     for key, words in (("score", "The score was"), ("penalty", "Penalties of the regression were")):
         if key in settings:
             said.append(f"{words}: {settings[key]}{_by_name(settings[key])}.")
+    said += [f"Penalties were chosen from {grid}."] if (grid := _grid(settings, kind)) else []
     if settings.get("test", "none") not in ("none", ""):
         n = _count(settings, "n_permutations", "permutations")
         said.append(f"p values are of this test: {settings['test']}{n}{_by_name(settings['test'])}.")
+        said += _about_p(settings)
     if settings.get("interval", "none") not in ("none", ""):
         level = settings.get("level", "")
         level = f"{100 * float(level):g}% confidence intervals" if _is_number(level) else "Confidence intervals"
         n = _count(settings, "n_bootstrap", "resamples")
         said.append(f"{level} are of this kind: {settings['interval']}{n}{_by_name(settings['interval'])}.")
+        if re.search(r"\bfits( and \w+)? held fixed", settings["interval"]):
+            said.append(
+                "They hold the splits and the fits fixed, so they leave out what other splits, and fits to other "
+                "training sounds, would change."
+            )
     if settings.get("correction", "none") not in ("none", ""):
         said.append(f"Correction: {settings['correction']}{_by_name(settings['correction'])}.")
+    said += _multiple(settings, table)
     rest = [f"{_words(k)} {v}" for k, v in settings.items() if k not in _SAID and v not in ("", "none")]
     further = "; ".join(rest)
     return [*said, f"Further settings: {further}{_by_name(further)}."] if rest else said
+
+
+def _grid(settings: Mapping[str, str], kind: str) -> str:
+    """Name the penalties among which a regression chose; nothing for measures without one."""
+    if "penalty" not in settings and kind not in _REGRESSIONS:
+        return ""
+    if settings.get("alphas", "none") not in ("none", ""):
+        return f"this grid: {settings['alphas']}"
+    relative = relative_alphas(np.ones(1), 1)
+    times = "the summed variance of the features" if kind == "encoding-map" else "the mean eigenvalue of X X'"
+    ours = f"{_steps(relative)} times {times} of the training sounds"
+    published = _steps(PUBLISHED_ALPHAS)
+    protocols = settings.get("protocol", "brainalign").split(" or ")
+    return " or ".join(published if p == "tuckute2023" else ours for p in protocols)
+
+
+def _steps(grid: NDArray[np.float64]) -> str:
+    return f"{len(grid)} values from {grid.min():.3g} to {grid.max():.3g} in equal steps of their logarithm"
+
+
+def _about_p(settings: Mapping[str, str]) -> list[str]:
+    """Say how small p can be, and which rank tests are exact."""
+    test, count = settings["test"], settings.get("n_permutations", "0")
+    said = []
+    if "permutation" in test and "tails by moments" not in test and _is_number(count) and float(count):
+        n = int(float(count))
+        said.append(
+            "The observed order counts as one of the permutations, so p cannot be below "
+            f"1/({n:,} + 1) = {1 / (n + 1):.2g}."
+        )
+    if re.search(r"rank.sum|signed.rank", test) and not re.search(r"\b(exact|asymptotic)\b", test):
+        said.append(
+            f"Its p is exact where there are no ties and up to {AUTO_EXACT} values in the larger sample, and otherwise "
+            "of the normal approximation with the variance corrected for ties."
+        )
+    return said
+
+
+def _multiple(settings: Mapping[str, str], table: pd.DataFrame) -> list[str]:
+    """Say whether p values are corrected for their number."""
+    n = int(table["p"].notna().sum())
+    corrected = [str(c) for c in table if str(c).startswith(_CORRECTED) and table[c].notna().any()]
+    if corrected:
+        return [
+            f"p values corrected for multiple comparisons stand in {join(corrected)}; those in p are not corrected."
+        ]
+    named = methods_in(settings.get("correction", ""))
+    if n < 2 or set(named) & {"holm", "benjamini-hochberg"}:
+        return []
+    return [f"No correction for multiple comparisons was made over the {n:,} p values."]
 
 
 def _by_name(text: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from brainalign._files import write_then_rename
+from brainalign._progress import progress_bar
 from brainalign.brain.data import BrainData
 from brainalign.measures.result import COLUMNS, Result
 from brainalign.reconstruction.examples import Example
@@ -82,7 +83,7 @@ class ReportContent:
         return self.brains[0] if self.brains else None
 
 
-def write_report(content: ReportContent, path: Path, *, figures_folder: Path | None) -> Path:
+def write_report(content: ReportContent, path: Path, *, figures_folder: Path | None, progress: bool = False) -> Path:
     """Write the page of a run, and its figures as files.
 
     Parameters
@@ -93,6 +94,8 @@ def write_report(content: ReportContent, path: Path, *, figures_folder: Path | N
         The HTML file; replaced when the new one is whole.
     figures_folder : Path or None
         Where every figure goes as SVG and PDF, with its numbers as CSV; None for no files.
+    progress : bool
+        Count the figures while they are drawn.
 
     Returns
     -------
@@ -107,8 +110,9 @@ def write_report(content: ReportContent, path: Path, *, figures_folder: Path | N
     from jinja2 import Environment, StrictUndefined
 
     models = [m for r in content.results for m in r.table["model"] if m]
-    gallery = panels.Gallery(_of_first_brain(content), Path(path), figures_folder, model_styles(models))
-    with style():
+    with style(), progress_bar("figures", None, unit="figure", show=progress) as bar:
+        drawn = _of_first_brain(content)
+        gallery = panels.Gallery(drawn, Path(path), figures_folder, model_styles(models), count=bar.update)
         context = _context(content, gallery)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     source = files("brainalign.report").joinpath("template.html.j2").read_text(encoding="utf-8")
@@ -191,7 +195,9 @@ def _ends(row: words.Row) -> str:
 
 def _table(measure: str, results: Sequence[Result]) -> dict[str, Any]:
     """Prepare all rows of a measure for the page: empty columns are left out, constant ones named in the caption."""
-    table = pd.concat([r.table for r in results if r.measure == measure], ignore_index=True)
+    own = [r for r in results if r.measure == measure]
+    table = pd.concat([r.table for r in own], ignore_index=True)
+    about_p = words.about_p(own)
     table = table.drop(columns="measure").rename(columns=str)
     # What tells rows apart comes before the numbers. Notes are wide, and most rows have none.
     about = [c for c in COLUMNS[: COLUMNS.index("value")] if c in table]
@@ -213,7 +219,7 @@ def _table(measure: str, results: Sequence[Result]) -> dict[str, Any]:
     )
     n = f"{len(table)} estimates" if len(rows) == len(table) else f"The first {len(rows)} of {len(table)} estimates"
     n += ", by rank in each layer" if "rank" in table else ""
-    caption = f"{n}; the same in all: {same}." if same else f"{n}."
+    caption = " ".join([f"{n}; the same in all: {same}." if same else f"{n}.", *about_p])
     return {"measure": measure, "columns": [(c, c in numeric) for c in columns], "rows": rows, "caption": caption}
 
 

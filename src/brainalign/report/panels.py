@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pandas as pd
@@ -18,11 +18,12 @@ from brainalign.measures.encoding import CHOSEN
 from brainalign.measures.result import Result
 from brainalign.report import figures
 from brainalign.report._draw import new_figure, series
+from brainalign.report.answers import target_names
 from brainalign.report.captions import caption, caption_together
 from brainalign.report.colours import ModelStyle
 from brainalign.report.estimates import headline_rows
 from brainalign.report.headline import Headline
-from brainalign.report.profiles import MANY, category_means, sorted_ids
+from brainalign.report.profiles import MANY, category_means, r2_of_bars, sorted_ids
 from brainalign.report.response_profiles import category_table, plot_category_grid
 from brainalign.report.svg import Drawing
 from brainalign.report.words import Row, highest, join, names_of, number, of_kind, records, score, table_of
@@ -77,6 +78,8 @@ class Gallery:
         Sentences about what could not be drawn, and why.
     room : int
         Characters that are left for the values of matrices.
+    count : callable
+        Called after each figure.
     """
 
     content: ReportContent
@@ -85,6 +88,7 @@ class Gallery:
     styles: dict[str, ModelStyle]
     missing: list[str] = field(default_factory=list)
     room: int = field(default_factory=lambda: MAX_VALUES)
+    count: Callable[[], Any] = lambda: None
     _names: set[str] = field(default_factory=set)
 
     @property
@@ -107,6 +111,7 @@ class Gallery:
             if path.resolve().is_relative_to(home)
         ]
         sounds = json.dumps(list(rows)) if rows else ""
+        self.count()
         return Shown(label, Markup(drawing.inline(name, alt or caption)), caption, links, sounds, values, is_map)
 
     def _unique(self, name: str) -> str:
@@ -147,7 +152,9 @@ def main(gallery: Gallery, answer: Headline) -> Shown | None:
         caption = (
             f"Response of the {target} component of {brain} to each sound (top), and the prediction of it by {model}, "
             f"made while that sound is held out (bottom): r² = {score(row)}, "
-            f"n = {row['n']} {row['n_of']}. Both rows have one order. The means at the right name the colours."
+            f"n = {row['n']} {row['n_of']}. This score is the median over splits; a bar is the mean of the held-out "
+            f"predictions of its sound, and the r² of these bars is {number(r2_of_bars(observed, predicted), 2)}. "
+            f"Both rows have one order. The means at the right name the colours."
             f"{_as_image(len(observed))}"
         )
     else:
@@ -242,11 +249,11 @@ def means(gallery: Gallery) -> list[Shown]:
 def _means(gallery: Gallery, brain: str, profiles: dict[str, xr.DataArray], cut: str) -> Shown:
     data = category_table(profiles, gallery.category)
     top = data.loc[data[data["whose"] == "measured"].groupby("target", sort=False)["mean"].idxmax()]
-    strongest = "; ".join(f"{r['target']} {r['category']} {r['mean']:.2f}" for r in records(top))
+    strongest = "; ".join(f"{r['target']} {r['category']} {number(r['mean'], 4, trailing=True)}" for r in records(top))
     caption = (
         f"Mean response to each category, ± SEM over sounds: as measured in {brain} (first row), and in the held-out "
         f"predictions by {join(list(profiles)[1:])}. In each column the categories have the order of the measured "
-        f"means. Strongest measured: {strongest}.{cut}"
+        f"means, and all rows one scale. Strongest measured: {strongest}.{cut}"
     )
     return gallery.add(f"category-means-{brain}", plot_category_grid(profiles, gallery.category), data, caption)
 
@@ -284,7 +291,8 @@ def curves(gallery: Gallery) -> list[Shown]:
         layers = encoding[encoding["layer"] != CHOSEN]
         caption = (
             f"Held-out r² by layer: {how}; points at the right are scores with the layer chosen inside the training "
-            f"sounds. Highest layer of each component: {_highest_by_target(layers, 'layer')}.{cut}"
+            f"sounds. Highest layer of each component, picked on the test sounds and so optimistic: "
+            f"{_highest_by_target(layers, 'layer')}.{cut}"
         )
         shown.append(gallery.add("encoding-by-layer", figure, encoding, caption))
     if len(rsa):
@@ -292,8 +300,8 @@ def curves(gallery: Gallery) -> list[Shown]:
         figures.plot_rsa(figure.subplots(), rsa, styles=gallery.styles)
         top = [highest(records(rows)) for _, rows in rsa.groupby("model", sort=False)]
         caption = (
-            f"Similarity of model and brain RDMs by layer (Spearman): {how}. Highest layer of each model: "
-            f"{values_of([r for r in top if r], 'model', 'layer')}."
+            f"Similarity of model and brain RDMs by layer (Spearman): {how}. Highest layer of each model, picked on "
+            f"the same sounds and so optimistic: {values_of([r for r in top if r], 'model', 'layer')}."
         )
         shown.append(gallery.add("rsa-by-layer", figure, rsa, caption))
     return shown
@@ -318,12 +326,13 @@ def ratios(gallery: Gallery) -> Shown | None:
     table = table.sort_values("model", key=lambda m: m != "", kind="stable")
     drawn = table.head(MAX_RATIOS)
     figure = new_figure(11, 0.25 * len(drawn) + 0.8)
-    figures.plot_ratios(figure.subplots(), drawn, styles=gallery.styles)
+    named = target_names(of_kind(gallery.content.results, "response-ratio")[0])
+    figures.plot_ratios(figure.subplots(), drawn, styles=gallery.styles, targets=named)
     cut = f" The first {len(drawn)} of {len(table)} groups; the table has them all." if len(drawn) < len(table) else ""
     caption = (
-        "Response ratio with its interval, for components of the brain and groups of model units; at 1 there is no "
-        f"preference. Hollow marks have a note in the table, to be read before the number; lines and arrows at an edge "
-        f"go on beyond it.{cut}"
+        f"Response ratio (mean response to {named} / mean response to the other sounds) with its interval, for "
+        f"components of the brain and groups of model units; at 1 there is no preference. Hollow marks have a note in "
+        f"the table, to be read before the number; lines and arrows at an edge go on beyond it.{cut}"
     )
     alt = f"{caption} {values_of(records(drawn), 'model', 'layer', 'target')}."
     return gallery.add("response-ratios", figure, table, caption, alt=alt)

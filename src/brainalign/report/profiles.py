@@ -89,6 +89,23 @@ def sorted_ids(values: pd.Series) -> list[str]:
     return [str(i) for i in values.sort_values(ascending=False, kind="stable").index]
 
 
+def r2_of_bars(observed: pd.Series, predicted: pd.Series) -> float:
+    """Return the squared correlation of two profiles over the sounds that both have, a negative one as 0.
+
+    Parameters
+    ----------
+    observed, predicted : Series
+        Responses, indexed by stimulus id.
+
+    Returns
+    -------
+    float
+        NaN if a profile is constant.
+    """
+    r = observed.astype(float).corr(predicted.astype(float))
+    return float(max(r, 0.0) ** 2 if r == r else np.nan)
+
+
 def category_means(values: pd.Series, category: pd.Series) -> pd.DataFrame:
     """Return mean, SEM (over sounds) and n by category, strongest first.
 

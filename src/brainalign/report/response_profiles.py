@@ -116,7 +116,8 @@ def plot_category_grid(
     Returns
     -------
     matplotlib Figure
-        In each column the categories have the order of the first row; lines are the SEM over sounds.
+        In each column the categories have the order of the first row, and all rows one scale: responses must have one
+        unit, as predictions of the brain's have. Lines are the SEM over sounds.
 
     Raises
     ------
@@ -125,7 +126,7 @@ def plot_category_grid(
     """
     targets, colours = _targets(profiles), category_colours(category.astype(str))
     figure = figure or new_figure(11, 1.7 * len(profiles) + 0.7)
-    axes = figure.subplots(len(profiles), len(targets), squeeze=False)
+    axes = figure.subplots(len(profiles), len(targets), squeeze=False, sharey="col")
     for column, target in enumerate(targets):
         order: list[str] = []
         for ax, (whose, responses) in zip(axes[:, column], profiles.items(), strict=True):

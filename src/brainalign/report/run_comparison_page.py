@@ -7,9 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from brainalign._files import write_then_rename
+from brainalign.errors import ResultsError
 from brainalign.report._draw import new_figure, style
 from brainalign.report.run_comparison import (
     ABOUT,
@@ -26,13 +28,16 @@ from brainalign.report.words import join, number, present, records, scores
 
 #: Most rows of a table in the page; the CSV beside it has all.
 MAX_ROWS = 1000
+_FIGURE = "runs-compared"
 _NO_TEST = (
     "No p of a difference is given, because none follows from two results: intervals that overlap do not show that "
     "there is no difference, and intervals that lie apart are no test of one"
 )
 
 
-def write_run_comparison(runs: Sequence[SavedRun], path: Path, *, figures_folder: Path | None = None) -> dict[str, Any]:
+def write_run_comparison(
+    runs: Sequence[SavedRun], path: Path, *, figures_folder: Path | None = None, overwrite: bool = False
+) -> dict[str, Any]:
     """Write a page that compares runs, and its table as CSV beside it.
 
     Parameters
@@ -43,6 +48,8 @@ def write_run_comparison(runs: Sequence[SavedRun], path: Path, *, figures_folder
         The HTML file; the CSV has the same name with ``.csv``.
     figures_folder : Path, optional
         Where the figure goes as SVG, PDF and CSV.
+    overwrite : bool
+        Replace a page, a table and figures that are there. Nothing is ever written into a results folder.
 
     Returns
     -------
@@ -54,11 +61,12 @@ def write_run_comparison(runs: Sequence[SavedRun], path: Path, *, figures_folder
     Raises
     ------
     ResultsError
-        If there are fewer than two runs.
+        If there are fewer than two runs, or something is in the way; nothing is written then.
     """
     from jinja2 import Environment, StrictUndefined
 
     path = Path(path)
+    _check_free(path, figures_folder, runs, overwrite)
     compared, differ = compare_runs(runs), differences(runs)
     summary = _summary(runs, compared, differ)
     table = path.with_suffix(".csv")
@@ -71,6 +79,8 @@ def write_run_comparison(runs: Sequence[SavedRun], path: Path, *, figures_folder
     )
     html = page.render(
         summary,
+        apart=_not_the_same(differ),
+        asked=list(dict.fromkeys((run.title, run.question) for run in runs)),
         names=compared.names,
         rows=_rows(compared),
         figure=_figure(compared, figures_folder),
@@ -83,6 +93,37 @@ def write_run_comparison(runs: Sequence[SavedRun], path: Path, *, figures_folder
     with write_then_rename(path) as temporary:
         temporary.write_text(html, encoding="utf-8", errors="replace")
     return {**summary, "page": str(path), "table": str(table)}
+
+
+def _check_free(path: Path, figures_folder: Path | None, runs: Sequence[SavedRun], overwrite: bool) -> None:
+    """Raise if what will be written would replace something, or lie in a results folder."""
+    if path.suffix not in (".html", ".htm"):
+        raise ResultsError(f"--out is {path}, expected a name that ends in .html; the table goes beside it as .csv")
+    written = [path, path.with_suffix(".csv")]
+    if figures_folder is not None:
+        written += [Path(figures_folder) / f"{_FIGURE}.{suffix}" for suffix in ("svg", "pdf", "csv")]
+    if len(set(written)) < len(written):
+        raise ResultsError(f"{written[1]} would be the table of the page and of the figure; choose another --out")
+    theirs = {run.folder.resolve() for run in runs}
+    for folder in dict.fromkeys(one.parent for one in written):
+        place = folder.resolve()
+        if (place / "provenance.json").is_file() or theirs & {place, *place.parents}:
+            raise ResultsError(f"{folder} belongs to a run, whose files stay as they are; choose a place outside of it")
+        if place.exists() and not place.is_dir():
+            raise ResultsError(f"{folder} is a file, expected a folder; choose another name")
+    for one in written:
+        if one.is_dir():
+            raise ResultsError(f"{one} is a folder; choose another name")
+        if one.exists() and not overwrite:
+            raise ResultsError(f"{one} exists already; choose another name, or replace it with --overwrite")
+
+
+def _not_the_same(differ: Differences) -> list[str]:
+    """Say what makes the numbers of runs incomparable."""
+    apart = [("sounds", differ.sounds), ("brain data", differ.brains)]
+    return [
+        f"The {what} are not the same, so the numbers are not about the same thing" for what, same in apart if not same
+    ]
 
 
 def comparison_cautions(runs: Sequence[SavedRun], compared: RunComparison, differ: Differences) -> list[str]:
@@ -102,11 +143,7 @@ def comparison_cautions(runs: Sequence[SavedRun], compared: RunComparison, diffe
     list of str
         One sentence each, what matters most first.
     """
-    said = []
-    if not differ.sounds:
-        said.append("The sounds are not the same, so the numbers are not about the same thing")
-    if not differ.brains:
-        said.append("The brain data are not the same, so the numbers are not about the same thing")
+    said = _not_the_same(differ)
     if differ.sounds and differ.brains:
         said.append(
             "All runs rest on the same sounds and brain data, so their errors go together: intervals say how far other "
@@ -130,7 +167,6 @@ def comparison_cautions(runs: Sequence[SavedRun], compared: RunComparison, diffe
 
 
 def _summary(runs: Sequence[SavedRun], compared: RunComparison, differ: Differences) -> dict[str, Any]:
-    digests = [run.provenance.get("results_sha256") for run in runs]
     counts = compared.both["agreement"].value_counts()
     about = [*ABOUT, *(f"value|{n}" for n in compared.names), "difference", "in_intervals", "agreement"]
     differing = compared.both[compared.both["agreement"] != AGREEMENT[0]]
@@ -140,11 +176,11 @@ def _summary(runs: Sequence[SavedRun], compared: RunComparison, differ: Differen
             {"name": n, "title": r.title, "question": r.question, "folder": str(r.folder), "estimates": len(r.table)}
             for n, r in zip(compared.names, runs, strict=True)
         ],
-        "identical": digests[0] is not None and len(set(digests)) == 1,
+        "identical": len({run.digest for run in runs}) == 1,
         "differences": [{"part": d.part, "what": d.what, "values": list(d.values)} for d in differ.rows],
         "n_same": differ.n_same,
         "agreement": {kind: int(counts[kind]) for kind in AGREEMENT if kind in counts},
-        "largest": largest.where(largest.notna(), None).to_dict("records"),
+        "largest": largest.where(largest.notna() & ~largest.isin([np.inf, -np.inf]), None).to_dict("records"),
         "only_in_one": {str(k): int(v) for k, v in compared.single["run"].value_counts().items()},
         "cautions": comparison_cautions(runs, compared, differ),
     }
@@ -186,7 +222,7 @@ def _figure(compared: RunComparison, folder: Path | None) -> Mapping[str, Any] |
         figure = new_figure(9.5, 0.26 * len(shown) + 0.75 * n_measures + 0.4)
         drawing = Drawing(plot_run_comparisons(figure, shown, compared.names))
         if folder is not None:
-            drawing.save(shown, Path(folder), "runs-compared")
+            drawing.save(shown, Path(folder), _FIGURE)
     alt = (
         f"Estimates of {join(compared.names)} side by side with their intervals; the numbers stand in the table below."
     )

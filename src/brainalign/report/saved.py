@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,6 +27,18 @@ _NEEDED = ("measure", "statistic", "value")
 _NUMBERS = ("value", "ci_low", "ci_high", "p", "effect_size", "n")
 #: Keys of provenance without which a page or a comparison cannot say what a run was.
 _DESCRIBED_BY = ("recipe", "seed", "versions", "stimuli", "models")
+_SOUNDS = {"sha256": {"": str}}
+_NAMED = [{"name": str}]
+#: What provenance.json holds, where it holds it: tables by key ("": every key), lists by their entries. Text is needed.
+_SHAPE = {
+    "recipe": {
+        "stimuli": {"set": str, "manipulate": _NAMED}, "selection": {"set": str, "manipulate": _NAMED},
+        "models": _NAMED, "brain": _NAMED, "measures": [{}], "reconstruction": {},
+    },
+    "stimuli": _SOUNDS, "selection": _SOUNDS, "models": [{"record": {}}], "brains": [{}], "versions": {"": str},
+    "results": [{"settings": {}, "warnings": []}], "files": [],
+}  # fmt: skip
+_KINDS = {dict: "a table", list: "a list", str: "text", bool: "a truth value", type(None): "nothing"}
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,12 +56,15 @@ class SavedRun:
         What determined the numbers; see :func:`brainalign.recipes.provenance.provenance`.
     warnings : tuple of str
         What is missing or could not be checked.
+    digest : str
+        SHA-256 of ``results.csv`` as it was read.
     """
 
     folder: Path
     table: pd.DataFrame
     provenance: dict[str, Any]
     warnings: tuple[str, ...] = ()
+    digest: str = ""
     _cache: dict[str, dict[str, xr.DataArray]] = field(default_factory=dict, init=False, compare=False)
 
     @property
@@ -115,7 +131,8 @@ class SavedRun:
         Parameters
         ----------
         name : str
-            One of :attr:`with_arrays`, for instance ``"rsa--logmel"``.
+            One of :attr:`with_arrays`, for instance ``"rsa--logmel"``. The model may be called by its own name, as in
+            ``"rsa--kim2024-cnn:no-music/0"``, though the file is ``rsa--kim2024-cnn_no-music_0.nc``.
 
         Returns
         -------
@@ -127,6 +144,7 @@ class SavedRun:
         ResultsError
             If there are none by this name, or the file is missing or damaged.
         """
+        name = name if name in self.with_arrays else file_name(name)
         if name not in self.with_arrays:
             raise ResultsError(f"{self.folder} has no arrays {name!r}; {did_you_mean(name, self.with_arrays)}")
         if name not in self._cache:
@@ -200,12 +218,15 @@ def load_run(folder: str | Path, *, check: bool = True) -> SavedRun:
     if not path.is_file():
         raise ResultsError(f"{folder} has no results.csv, which every results folder has; run the recipe again")
     expected = provenance.get("results_sha256")
+    digest = sha256(path)
     if expected is None:
         warnings.append("no digest of results.csv is recorded, so whether it was changed cannot be checked")
-    elif expected != sha256(path):
+    elif expected != digest:
         text = f"{path} is not the file that the run wrote: its SHA-256 differs from the one in provenance.json"
         if check:
-            raise ResultsError(f"{text}; put the original back, run again, or read it as it is (check=False)")
+            raise ResultsError(
+                f"{text}; put the original back, run again, or read it as it is (--unchecked; in Python check=False)"
+            )
         warnings.append(text)
     table, lacking = _read_table(path)
     if lacking:
@@ -213,7 +234,7 @@ def load_run(folder: str | Path, *, check: bool = True) -> SavedRun:
     gone = [f for f in _strings(provenance.get("files")) if not (folder / f).is_file()]
     if gone:
         warnings.append(f"{len(gone)} files that the run wrote are missing: {name_some(gone)}")
-    return SavedRun(folder, table, provenance, tuple(warnings))
+    return SavedRun(folder, table, provenance, tuple(warnings), digest)
 
 
 def _read_provenance(folder: Path) -> tuple[dict[str, Any], list[str]]:
@@ -241,19 +262,37 @@ def _read_provenance(folder: Path) -> tuple[dict[str, Any], list[str]]:
     if "brain" in content and "brains" not in content:
         brain = content.pop("brain")
         content["brains"] = brain if isinstance(brain, list) else [brain] if brain else []
+    _check_shape(content, _SHAPE, path)
     lacking = [key for key in _DESCRIBED_BY if key not in content]
     if lacking:
         warnings.append(f"provenance.json does not say: {', '.join(lacking)}")
-    if isinstance(content.get("results"), list):
+    if "results" in content:
         content["results"] = [_checked(record, path) for record in content["results"]]
     return content, warnings
 
 
-def _checked(record: Any, path: Path) -> dict[str, Any]:
-    found = record if isinstance(record, dict) else {}
-    if not (isinstance(found.get("measure"), str) and isinstance(found.get("kind"), str)):
+def _check_shape(content: Any, shape: Any, path: Path, where: str = "") -> None:
+    """Raise if there is something else where a table, a list or text belongs."""
+    if where == "recipe.brain" and isinstance(content, dict):
+        content = [content]  # format 0 had one brain
+    expected = shape if shape is str else type(shape)
+    if not isinstance(content, expected):
+        found = _KINDS.get(type(content), "a number")
+        raise ResultsError(f"{path}: {where}: expected {_KINDS[expected]}, found {found}; the file was changed")
+    if isinstance(content, dict):
+        for key in content if "" in shape else shape:
+            inner = shape.get(key, shape.get(""))
+            if key in content or inner is str:
+                _check_shape(content.get(key), inner, path, f"{where}.{key}".lstrip("."))
+    elif isinstance(content, list) and shape:
+        for i, entry in enumerate(content):
+            _check_shape(entry, shape[0], path, f"{where}[{i}]")
+
+
+def _checked(record: dict[str, Any], path: Path) -> dict[str, Any]:
+    if not (isinstance(record.get("measure"), str) and isinstance(record.get("kind"), str)):
         raise ResultsError(f"{path} is damaged: an entry of results does not name its measure")
-    return {**found, "models": _strings(found.get("models")), "brains": _strings(found.get("brains"))}
+    return {**record, "models": _strings(record.get("models")), "brains": _strings(record.get("brains"))}
 
 
 def _read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -288,6 +327,11 @@ def _read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
 
 def _whole(column: pd.Series) -> bool:
     return bool(pd.api.types.is_numeric_dtype(column) and (column.dropna() % 1 == 0).all())
+
+
+def file_name(name: str) -> str:
+    """Return a name in letters that every file system takes: others become underscores."""
+    return re.sub(r"[^\w.-]+", "_", name)
 
 
 def _read_arrays(path: Path) -> dict[str, xr.DataArray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import re
 import xml.etree.ElementTree as ET
@@ -129,11 +130,15 @@ def safe_csv(data: pd.DataFrame) -> str:
     -------
     str
         CSV without the index. An apostrophe stands before text that begins with ``=``, ``+``, ``-``, ``@``, a tab
-        or a line break; numbers are as they are.
+        or a line break; numbers are as they are. Text stands in quotes where it needs them.
     """
     data = data.rename(columns=_not_a_formula)
     text = [c for c in data.columns if not pd.api.types.is_numeric_dtype(data[c])]
-    return data.assign(**{c: data[c].map(_not_a_formula) for c in text}).to_csv(index=False)
+    data = data.assign(**{c: data[c].map(_not_a_formula) for c in text})
+    # The csv module of older Pythons leaves a lone carriage return bare, at which readers break the row.
+    cells = [*data.columns, *(cell for c in text for cell in data[c])]
+    returns = any("\r" in cell for cell in cells if isinstance(cell, str))
+    return data.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL)
 
 
 def _not_a_formula(cell: object) -> object:

@@ -16,6 +16,14 @@ from brainalign.stimuli.sets import StimulusSet
 #: One estimate: a row of a result table.
 Row: TypeAlias = Mapping[str, Any]
 
+#: Measures with a p for each row that is of that row alone, and columns of p that are adjusted for all rows.
+_P_OF_ROW = frozenset({
+    "component-encoding", "voxel-encoding", "rsa", "response-ratio", "similarity", "decoding", "compare-models",
+    "unit-table", "depth-profile",
+})  # fmt: skip
+_ADJUSTED = ("p_adjusted", "p_fdr", "p_holm")
+#: Measures whose scores a noise ceiling bounds.
+_BOUNDED = frozenset({"component-encoding", "voxel-encoding", "rsa", "similarity", "compare-models", "encoding-map"})
 #: Most notes of one measure that are written out.
 MAX_NOTES = 8
 #: Fewer than this make an interval or a test hard to trust.
@@ -126,6 +134,68 @@ def _grouped(warnings: Iterable[str]) -> list[str]:
     return [own[0] + more.get(key, "") for key, own in alike.items()]
 
 
+def about_p(results: Sequence[Result]) -> list[str]:
+    """Say what the p values of a measure are not corrected for, and which is the smallest that permutations can give.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        Of one measure.
+
+    Returns
+    -------
+    list of str
+        Sentences; of measures that are not known, and of one row, none about correction.
+    """
+    table = pd.concat([r.table for r in results], ignore_index=True)
+    p, said = table["p"].dropna(), []
+    if len(p) > 1 and results[0].kind in _P_OF_ROW:
+        adjusted = [c for c in _ADJUSTED if c in table and table[c].notna().any()]
+        but = f"; {adjusted[0]} is adjusted" if adjusted else ""
+        said.append(f"p values are not corrected for the number of rows{but}.")
+    for result in results:
+        n = result.settings.get("n_permutations")
+        if isinstance(n, int) and n > 0 and np.isclose(result.table["p"].min(), 1 / (n + 1), rtol=1e-9, atol=0):
+            said.append(f"The smallest p that {n:,} permutations can give is 1 / ({n:,} + 1) = {number(1 / (n + 1))}.")
+    return list(dict.fromkeys(said))
+
+
+def _about_intervals(results: Sequence[Result]) -> list[str]:
+    how = re.compile(r"fits( and \w+)? held fixed")
+    fixed = [r.measure for r in results if how.search(str(r.settings.get("interval", "")))]
+    if not fixed:
+        return []
+    return [
+        f"{join(dict.fromkeys(fixed))}: the intervals hold the fits and the splits fixed; another draw of the splits "
+        f"into training and test sounds would move these numbers, and the intervals do not cover that"
+    ]
+
+
+def _about_ceilings(results: Sequence[Result], brains: Sequence[BrainData]) -> list[str]:
+    """Say for which brain data no noise ceiling was computed, and whether it could have been."""
+    found = []
+    for brain in brains:
+        own = [r for r in results if brain.name in set(r.table["brain"])]
+        bounded = list(dict.fromkeys(r.measure for r in own if r.kind in _BOUNDED))
+        if not bounded or any(_has_ceiling(r) for r in own):
+            continue
+        n = brain.responses.sizes.get("repetition", 1)
+        why = (
+            f"{brain.name} has {n} repetitions, but neither the measure reliability nor voxel-encoding with a "
+            f"correction was run"
+            if n > 1
+            else f"{brain.name} holds no repetitions to compute one from"
+        )
+        found.append(f"{join(bounded)}: no noise ceiling, so how high a perfect model would score is not known: {why}")
+    return found
+
+
+def _has_ceiling(result: Result) -> bool:
+    corrected = result.kind == "voxel-encoding" and result.settings.get("correction", "none") != "none"
+    ceilings = [c for c in result.table if "ceiling" in str(c)]
+    return corrected or result.kind == "reliability" or bool(result.table[ceilings].notna().any(axis=None))
+
+
 def cautions(results: Sequence[Result], stimuli: StimulusSet, brains: Sequence[BrainData] = ()) -> list[str]:
     """Collect what a reader must know: warnings, notes of rows, small n.
 
@@ -141,9 +211,10 @@ def cautions(results: Sequence[Result], stimuli: StimulusSet, brains: Sequence[B
     Returns
     -------
     list of str
-        Each once, warnings first.
+        Each once: what intervals and scores leave out, warnings, then notes.
     """
-    found = [f"{brain.name}: {w}" for brain in brains for w in brain.warnings]
+    found = [*_about_intervals(results), *_about_ceilings(results, brains)]
+    found += [f"{brain.name}: {w}" for brain in brains for w in brain.warnings]
     if len(brains) > 1:
         found.append(
             f"figures and the answer are of {brains[0].name}, but for decoding, which shows all; tables are of all "

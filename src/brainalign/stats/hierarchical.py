@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from brainalign.errors import MeasureError
 from brainalign.stats._checks import FloatArray, check_level, finite_array
-from brainalign.stats.resampling import bca_limits, bootstrap_counts, shifted_percentile_limits
+from brainalign.stats.resampling import bca_limits, bootstrap_counts, jackknife_weights, shifted_percentile_limits
 
 #: Weights of stimuli in, (m, n_stimuli); one value for each subject and estimate out, (m, n_subjects, n_estimates).
 SubjectStatistic = Callable[[FloatArray], FloatArray]
@@ -95,7 +95,7 @@ def hierarchical_bootstrap(
     if (n_subjects == 0).any():
         raise MeasureError(f"estimate {int(np.argmin(n_subjects))} has no value for any subject")
     boot = _values(statistic, bootstrap_counts(n_stimuli, n_resamples, rng).astype(np.float64))
-    left_out = _values(statistic, 1 - np.eye(n_stimuli))
+    left_out = _values(statistic, jackknife_weights(n_stimuli).astype(np.float64))
     if any((np.isnan(values) == present).any() for values in (boot, left_out)):
         raise MeasureError("the value of a subject is NaN in some bootstrap samples and not in others")
     estimate, low, high, error = np.empty((4, measured.shape[1]))
@@ -110,7 +110,7 @@ def hierarchical_bootstrap(
         estimate[k], error[k] = values.mean(), samples.std(ddof=1)
         by_stimulus = left_out[:, own, k].mean(axis=1)
         by_subject = (values.sum() - values) / (s - 1) if s > 1 else np.empty(0)
-        factor = np.repeat([0, 1], [n_stimuli, len(by_subject)])
+        factor = np.repeat([0, 1], [len(by_stimulus), len(by_subject)])
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="BCa limits do not exist")
             low[k], high[k] = bca_limits(estimate[k], samples, np.r_[by_stimulus, by_subject], level, strata=factor)
