@@ -309,7 +309,7 @@ class TestMethods:
         assert "times the mean eigenvalue of X X'" in text
         text = self.said("voxel-encoding", protocol="tuckute2023")
         assert "100 values from 1e-50 to 1e+49" in text
-        assert "this grid: 0.10, 1.0" in self.said("encoding-map", penalty="for each unit", alphas=[0.1, 1.0])
+        assert "this grid: 0.1, 1." in self.said("encoding-map", penalty="for each unit", alphas=[0.1, 1.0])
         assert "summed variance of the features" in self.said("encoding-map", penalty="for each unit", alphas=None)
         assert "Penalties" not in self.said("rsa", protocol="brainalign")
 

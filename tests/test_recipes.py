@@ -450,7 +450,7 @@ def test_a_place_without_a_name(tmp_path, monkeypatch, out):
 
 def test_an_impossible_place_is_found_before_anything_runs(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ResultsError, match="no folder can be made in .*file .Not a directory"):
+    with pytest.raises(ResultsError, match="no folder can be made in"):
         run_recipe(write(tmp_path), tmp_path / "file" / "out")
 
 

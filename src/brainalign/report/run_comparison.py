@@ -254,7 +254,7 @@ def plot_run_comparison(
     offsets = np.linspace(-0.18, 0.18, len(runs)) if len(runs) > 1 else np.zeros(1)
     for offset, run in zip(offsets, runs, strict=True):
         value, low, high = (table[f"{c}|{run}"].to_numpy(float) for c in ("value", "ci_low", "ci_high"))
-        errors = np.nan_to_num(np.clip(np.stack([value - low, high - value]), 0, None))
+        errors = np.nan_to_num(np.clip(np.stack([value - low, high - value]), 0, None), posinf=0.0)
         one = styles[run]
         ax.errorbar(
             value, rows + offset, xerr=errors, fmt=one.marker, color=one.colour, ms=4.5, lw=1.2, label=plain(run)
