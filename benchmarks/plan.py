@@ -3,8 +3,8 @@
     python benchmarks/plan.py [--models 1000] [--datasets 10] [--sounds 165] [--seconds 2] [--layers 12] [--units 512]
                               [--targets 10000] [--permutations 100]
 
-Prints how cost grows, and one row for each kind of work: core hours, bytes kept, and how it is cut into tasks. Costs are
-those of one core of the machine that made ``docs/pictures/scaling.csv``; those of listening are of kim2024-cnn (1.3
+Prints how cost grows, and one row for each kind of work: core hours, bytes kept, and how it is cut into tasks. Costs
+are those of one core of the machine that made ``docs/pictures/scaling.csv``; those of listening are of kim2024-cnn (1.3
 million parameters), and another model's go by its own forward pass.
 """
 

@@ -112,7 +112,8 @@ def jackknife_weights(n: int, most: int = 1_000) -> NDArray[np.int64]:
         0 for what is left out, 1 for all else.
     """
     groups = np.arange(min(n, most))
-    return (np.arange(n) % len(groups) != groups[:, np.newaxis]).astype(np.int64)
+    kept: NDArray[np.int64] = (np.arange(n) % len(groups) != groups[:, np.newaxis]).astype(np.int64)
+    return kept
 
 
 def bca_limits(
