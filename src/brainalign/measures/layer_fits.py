@@ -19,8 +19,8 @@ Positions = Sequence[tuple[Sequence[int], Sequence[int]]]
 CHOSEN = "chosen"
 #: Columns of targets, permuted ones included, that are held at a time.
 COLUMNS = 16_384
-#: Numbers in them, so that many stimuli take no more memory than few: 128 MiB.
-VALUES = 2**24
+#: Numbers in them, so that many stimuli take no more memory than few: 32 MiB.
+VALUES = 2**22
 #: Columns that are scored at a time.
 SCORED = 512
 
