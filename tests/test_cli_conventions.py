@@ -217,7 +217,9 @@ class TestStreams:
     @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
     def test_ctrl_c_is_one_line(self, tmp_path):
         start = (
-            "import sys, time\nfrom brainalign.recipes import shipped\n"
+            # A job that a shell started in the background ignores Ctrl-C, and so would its children.
+            "import signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "from brainalign.recipes import shipped\n"
             "def wait(*_):\n    print('here', flush=True)\n    time.sleep(60)\n"
             "shipped.find_recipe = wait\nfrom brainalign.cli import main; main()"
         )
