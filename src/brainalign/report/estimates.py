@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from brainalign.measures.result import Result
+
 
 def plot_layer_curves(
     table: pd.DataFrame, *, figure: Figure | None = None, n_columns: int = 3,
-    styles: Mapping[str, ModelStyle] | None = None, label: str = "value",
+    styles: Mapping[str, ModelStyle] | None = None, label: str = "value", ceilings: Mapping[str, float] | None = None,
 ) -> Figure:  # fmt: skip
     """Draw the value by layer for every model, one panel per target.
 
@@ -38,6 +40,8 @@ def plot_layer_curves(
         Style by model; :func:`brainalign.report.colours.model_styles` if not given.
     label : str
         What the value is.
+    ceilings : mapping of str to float, optional
+        By target, the value that noise in the measurements leaves to a perfect model; see :func:`noise_ceilings`.
 
     Returns
     -------
@@ -54,6 +58,8 @@ def plot_layer_curves(
     for ax, target in zip(axes.flat, targets, strict=False):
         draw_layers(ax, table[table["target"] == target], styles, depth)
         ax.set_title(plain(target))
+        if ceilings and target in ceilings:
+            ax.axhline(ceilings[target], color=INK, linestyle=":", linewidth=1.2, label="noise ceiling")
     for ax in axes.flat[len(targets) :]:
         ax.set_visible(False)
     for ax in axes[:, 0]:
@@ -62,6 +68,29 @@ def plot_layer_curves(
     legend = {label: handle for pair in found for handle, label in zip(*pair, strict=True)}
     figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=3, handlelength=3)
     return figure
+
+
+def noise_ceilings(results: Sequence[Result], brain: str) -> dict[str, float]:
+    """Return the r² that noise leaves to a perfect model, by unit of the brain, where `reliability` was measured.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        Of a run.
+    brain : str
+        Name of the brain data.
+
+    Returns
+    -------
+    dict of str to float
+        Empty without a ``reliability`` of these data with the statistic ``noise-ceiling``.
+    """
+    for result in results:
+        if result.kind == "reliability" and "noise-ceiling" in result.arrays and (result.table["brain"] == brain).all():
+            values = result.arrays["noise-ceiling"]
+            units = values["unit"].values.astype(str).tolist()
+            return {u: float(v) for u, v in zip(units, values.values, strict=True) if np.isfinite(v)}
+    return {}
 
 
 @dataclass(frozen=True)

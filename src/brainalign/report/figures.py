@@ -25,6 +25,7 @@ from brainalign.report import (
 from brainalign.report._draw import style
 from brainalign.report.brain_figures import brain_map_figures, plot_brain_map, plot_unit_histograms
 from brainalign.report.estimates import (
+    noise_ceilings,
     plot_layer_curves,
     plot_ratios,
     plot_rsa,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "brain_map_figures",
+    "noise_ceilings",
     "plot_brain_map",
     "plot_category_grid",
     "plot_category_means",

@@ -287,12 +287,13 @@ def curves(gallery: Gallery) -> list[Shown]:
         )
         shown.append(gallery.add("encoding-by-component", figure, rows, caption))
     if _has_layers(encoding):
-        figure = figures.plot_layer_curves(encoding, styles=gallery.styles, label="held-out r²")
+        ceilings = figures.noise_ceilings(gallery.content.results, str(encoding["brain"].iloc[0]))
+        figure = figures.plot_layer_curves(encoding, styles=gallery.styles, label="held-out r²", ceilings=ceilings)
         layers = encoding[encoding["layer"] != CHOSEN]
         caption = (
             f"Held-out r² by layer: {how}; points at the right are scores with the layer chosen inside the training "
             f"sounds. Highest layer of each component, picked on the test sounds and so optimistic: "
-            f"{_highest_by_target(layers, 'layer')}.{cut}"
+            f"{_highest_by_target(layers, 'layer')}.{' Dotted: the noise ceiling.' if ceilings else ''}{cut}"
         )
         shown.append(gallery.add("encoding-by-layer", figure, encoding, caption))
     if len(rsa):
