@@ -53,5 +53,5 @@ def test_a_drift_of_one_percent_would_be_seen() -> None:
     assert drifted.mean() > 0.9
 
 
-def test_the_demo_and_recipes_of_real_data_are_held() -> None:
-    assert {"demo", "kim2024/natsound165", "tuckute2023/components"} <= set(stored())
+def test_the_demo_and_a_recipe_of_real_data_are_held() -> None:
+    assert {"demo", "kim2024/natsound165"} <= set(stored())

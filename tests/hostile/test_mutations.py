@@ -137,4 +137,4 @@ def test_changed_files(target: Target, tmp_path: Path, record_property: Callable
 @pytest.mark.usefixtures("little_memory")
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
 def test_many_changed_files(target: Target, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
-    attack(target, tmp_path, 300, record_property)
+    attack(target, tmp_path, 150, record_property)
