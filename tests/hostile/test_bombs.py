@@ -526,7 +526,7 @@ class TestPathsThatLeadOut:
 
 
 #: Readers of the files that people pass on most; ``python tests/fuzz/run.py`` takes all.
-MOST_EXPOSED = ["stimuli.csv", "stimulus_set.toml", "recipe", "npy", "mat", "sounds", "events.tsv", "nii", "card", "pth"]
+MOST_EXPOSED = ["stimuli.csv", "stimulus_set.toml", "recipe", "npy", "mat", "sounds", "events.tsv", "nii", "pth"]
 
 
 @pytest.mark.slow
