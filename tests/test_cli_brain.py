@@ -148,7 +148,6 @@ class TestFromBids:
             (["--stimulus", "knd"], "has no column 'knd' to name stimuli; did you mean 'kind'"),
             (["--task", "rest"], "no images with task-rest; known: 'listen'"),
             (["--design", "blok"], "no design 'blok'; did you mean 'block'"),
-            (["--design", "block", "--delay-s", "nan"], "delay_s must be a number of seconds, at least 0, found nan"),
             (["--delay-s", "4.5"], "delay_s is an option of design='block' or 'windows', not of 'glm'"),
         ],
     )

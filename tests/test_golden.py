@@ -41,7 +41,8 @@ def test_a_shipped_recipe_gives_its_golden_results(recipe: str, tmp_path: Path) 
     about = [c for c in golden if c not in NUMBERS]
     assert list(found) == list(golden)
     pd.testing.assert_frame_equal(found[about], golden[about], rtol=1e-5, check_dtype=False)
-    for column, (rtol, atol) in TOLERANCES.items():
+    for column in set(NUMBERS) & set(golden):  # a measure without intervals has no such column
+        rtol, atol = TOLERANCES[column]
         np.testing.assert_allclose(found[column], golden[column], rtol=rtol, atol=atol, err_msg=column)
 
 
