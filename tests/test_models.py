@@ -368,8 +368,8 @@ class TestWeightsFiles:
     @pytest.mark.parametrize(
         ("card", "message"),
         [
-            ("[no card", r"x\.json, the card of x\.safetensors, is not JSON: Expecting"),
-            (b"\xff\xfe", r"x\.json, the card of x\.safetensors, is not JSON: .*decode"),
+            ("[no card", r"x\.json cannot be read as the card of x\.safetensors: Expecting"),
+            (b"\xff\xfe", r"x\.json cannot be read as the card of x\.safetensors: .*decode"),
             ("[]", "is not a JSON object"),
             ('{"weights_sha256": "abc"}', r"x\.json is the card of other weights: it says weights_sha256 'abc'"),
             ('{"weights_sha256": null}', "is the card of other weights"),
@@ -427,23 +427,23 @@ class TestWeightsFiles:
                 torch.save(Kim2024CNN().state_dict(), path)
             else:
                 path.write_bytes(content)
-            with pytest.raises(ModelError, match=r"x\.safetensors is not a safetensors file"):
+            with pytest.raises(ModelError, match=r"x\.safetensors cannot be read as a safetensors file"):
                 load_model(f"kim2024-cnn:{path}")
-            with pytest.raises(ModelError, match=r"x\.safetensors is not a safetensors file"):
+            with pytest.raises(ModelError, match=r"x\.safetensors cannot be read as a safetensors file"):
                 load_weights(Kim2024CNN(), path)
         assert not (tmp_path / "ran").exists()
 
     @pytest.mark.parametrize("content", [b"", b"text", b"\xff" * 100])
     def test_other_files_are_refused(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "x.safetensors").write_bytes(content)
-        with pytest.raises(ModelError, match="is not a safetensors file"):
+        with pytest.raises(ModelError, match="cannot be read as a safetensors file"):
             load_model(f"kim2024-cnn:{tmp_path}/x.safetensors")
 
     def test_a_truncated_file_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "x.safetensors"
         save_file(Kim2024CNN().state_dict(), path)
         path.write_bytes(path.read_bytes()[:-1])
-        with pytest.raises(ModelError, match="is not a safetensors file"):
+        with pytest.raises(ModelError, match="cannot be read as a safetensors file"):
             load_model(f"kim2024-cnn:{path}")
 
     def test_a_missing_file(self, tmp_path: Path) -> None:
