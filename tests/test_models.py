@@ -368,7 +368,7 @@ class TestWeightsFiles:
     @pytest.mark.parametrize(
         ("card", "message"),
         [
-            ("[no card", r"x\.json cannot be read as the card of x\.safetensors: Expecting"),
+            ("[no card", r"x\.json is not JSON, expected the card of x\.safetensors: Expecting"),
             (b"\xff\xfe", r"x\.json cannot be read as the card of x\.safetensors: .*decode"),
             ("[]", "is not a JSON object"),
             ('{"weights_sha256": "abc"}', r"x\.json is the card of other weights: it says weights_sha256 'abc'"),
