@@ -494,6 +494,9 @@ class TestAdministration:
         assert taken(older_than_days=7.1) == set()
         assert taken(unfinished=True) == {by["other", "mean"].key}
         assert taken(model="rec*") == {by["recorder", "max"].key, by["recorder", "mean"].key}
+        for days in (-1, float("nan"), 1e9):
+            with pytest.raises(ModelError, match=r"older_than_days is .*, expected a number from 0"):
+                taken(older_than_days=days)
         assert taken(model="rec*", older_than_days=1) == {by["recorder", "max"].key}
         assert taken(key=by["other", "mean"].key[:9]) == {by["other", "mean"].key}
         assert taken(damaged=True) == set()

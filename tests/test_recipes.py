@@ -349,7 +349,7 @@ def test_a_labelled_measure_keeps_its_figures_captions_and_answer(tmp_path):
     assert labelled == sorted(name.replace("component-match", "my-match") for name in plain)
     assert any("encoding-by-component" in name for name in labelled)
     mine, theirs = ((f / "report.html").read_text() for f in folders)
-    for captions in ("Held-out r² of every component by every model", "Response ratio with its interval"):
+    for captions in ("Held-out r² of every component by every model", "Response ratio (mean response to"):
         assert captions in mine
     assert '<h2 id="h-1">my match</h2>' in mine
     assert '<h2 id="h-1">component-match</h2>' in theirs

@@ -205,3 +205,9 @@ def test_what_is_no_record(tmp_path: Path) -> None:
         (tmp_path / "provenance.json").write_text(content)
         with pytest.raises(ResultsError, match="is no record of a run that can be repeated"):
             read_record(tmp_path)
+
+
+def test_the_record_of_a_newer_brainalign(tmp_path: Path) -> None:
+    (tmp_path / "provenance.json").write_text('{"format": 2}')
+    with pytest.raises(ResultsError, match=r"format 2, from a newer brainalign; this one reads up to 1: update"):
+        read_record(tmp_path)

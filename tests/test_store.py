@@ -19,6 +19,7 @@ from brainalign.engine import Cost
 from brainalign.engine.codec import decode, digest_of, encode, same
 from brainalign.engine.sources import source_digest
 from brainalign.engine.store import ResultStore, key_of
+from brainalign.errors import EngineError
 from brainalign.measures.result import Result, result_table
 from brainalign.recipes import identity
 from brainalign.recipes.identity import Digests
@@ -111,6 +112,8 @@ class TestFiles:
             record.write_text(said)
         assert store.entries(damaged=True) == []
         assert [e.about["model"] for e in store.entries(model="n*")] == ["net"]
+        with pytest.raises(EngineError, match=r"older_than_days is -1, expected a number from 0"):
+            store.entries(older_than_days=-1)
         assert store.entries(model="other") == store.entries(older_than_days=1) == []
         store.remove(key)
         assert list(tmp_path.iterdir()) == []

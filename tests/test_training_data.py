@@ -80,7 +80,7 @@ class TestOntology:
             if damaged == "{}":
                 assert read_ontology(path).children == {}
                 continue
-            with pytest.raises(StimulusError, match="not an ontology"):
+            with pytest.raises(StimulusError, match=r"(is|not) (not JSON, expected )?an ontology"):
                 read_ontology(path)
 
     @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ class TestFolder:
         assert corpus.classes == everything.classes == ("Cat", "Dog")
 
     def test_a_missing_table_and_a_double_mapping(self, tmp_path: Path) -> None:
-        with pytest.raises(StimulusError, match="cannot read the table"):
+        with pytest.raises(StimulusError, match=r"no file .*metadata\.csv, expected a table"):
             read_folder(tmp_path)
         (tmp_path / "map.csv").write_text("label,audioset\ndog,Dog\ndog,Cat\n")
         with pytest.raises(StimulusError, match="more than once: dog"):
@@ -332,7 +332,7 @@ class TestAudioSet:
         ("rows", "message"),
         [
             ('a, 0.0, 10.0, "/m/7,/m/1"\n', "labels that class_labels_indices.csv does not: '/m/7'"),
-            ('a, zero, 10.0, "/m/1"\n', "not a segment list"),
+            ('a, zero, 10.0, "/m/1"\n', "cannot be read as a segment list"),
             ('a, 0.0, 10.0, "/m/1"\na, 0.0, 10.0, "/m/1"\n', "listed more than once: a_0.000"),
         ],
     )
@@ -423,15 +423,15 @@ class TestLogMels:
         path, cache = tmp_path / "a.wav", tmp_path / "cache"
         write_sound(path, seed=1)
         first = log_mels([path], cache=cache)
-        assert len(list(cache.iterdir())) == 1
-        stamp = next(cache.iterdir()).stat().st_mtime_ns
+        assert len(list(cache.glob("*.npy"))) == 1
+        stamp = next(cache.glob("*.npy")).stat().st_mtime_ns
         np.testing.assert_array_equal(log_mels([path], cache=cache).values, first.values)
-        assert next(cache.iterdir()).stat().st_mtime_ns == stamp
+        assert next(cache.glob("*.npy")).stat().st_mtime_ns == stamp
         louder = log_mels([path], cache=cache, mean_rms=0.3)
         assert (louder.values - first.values)[0, :, : first.n_frames[0]] == pytest.approx(20 * np.log10(3), abs=0.05)
         write_sound(path, seed=2)
         assert not np.array_equal(log_mels([path], cache=cache).values, first.values)
-        assert len(list(cache.iterdir())) == 3
+        assert len(list(cache.glob("*.npy"))) == 3
 
     def test_all_unreadable_clips_are_reported_together(self, tmp_path: Path) -> None:
         write_sound(tmp_path / "good.wav")

@@ -226,7 +226,7 @@ class TestWeights:
 
     def test_pickles_are_refused(self, tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
         source = write_source(tmp_path / "s", arrays | {"0.kernel": np.array([object()], dtype=object)})
-        with pytest.raises(ModelError, match="is not a file of arrays"):
+        with pytest.raises(ModelError, match=r"0\.kernel\.npy holds Python objects"):
             yamnet.convert_yamnet(source, tmp_path / "t")
 
     def test_files_that_are_missing(self, tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:

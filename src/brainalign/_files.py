@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +31,8 @@ _REMEDIES = {
     errno.EIO: "see to the disk",
 }
 _LOCK = ".brainalign-lock"
+#: A hundred years: beyond it is no date.
+MAX_AGE_DAYS = 36_500
 #: What a file system answers that knows no locks.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
@@ -330,6 +333,13 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 digest of a file, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def days_ago(days: float, error: type[BrainalignError]) -> datetime:
+    """Return the moment before which a file is older than so many days."""
+    if not 0 <= days <= MAX_AGE_DAYS:
+        raise error(f"older_than_days is {days}, expected a number from 0 (all that is not in use) to {MAX_AGE_DAYS}")
+    return datetime.now(UTC) - timedelta(days=days)
 
 
 def shipped(kind: str) -> Path:

@@ -61,6 +61,8 @@ def reading(path: Path | str, what: str, error: type[BrainalignError]) -> Iterat
         yield
     except BrainalignError:
         raise
+    except FileNotFoundError as why:
+        raise error(f"no file {path}, expected {what}") from why
     except Exception as why:  # parsers raise a dozen kinds on damaged files, RecursionError and MemoryError among them
         raise error(f"{Path(path).name} cannot be read as {what}: {reason(why)}") from why
 

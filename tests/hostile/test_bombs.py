@@ -180,6 +180,36 @@ class TestMatlab:
         with pytest.raises(BrainError, match="more than 1,500"):
             self.read(tmp_path, mat_file(mat_element(14, head) * 100_000))
 
+    @pytest.mark.parametrize("tag", [struct.pack("<HH", 24, 1), struct.pack("<HH", 4096, 1), struct.pack("<HH", 14, 1)])
+    def test_a_data_type_that_scipy_has_not(self, tmp_path: Path, tag: bytes) -> None:
+        """Without the check scipy follows a pointer to nowhere (found by atheris)."""
+        head = struct.pack("<IIII", 6, 8, 4, 0) + struct.pack("<IIii", 5, 8, 1, 1) + struct.pack("<II", 1, 0)
+        self.read(tmp_path, mat_file(mat_element(14, head + struct.pack("<HH", 16, 1) + b"a\0\0\0")))
+        with pytest.raises(BrainError, match=r"x\.mat cannot be read as a MATLAB file: (an element|a matrix)"):
+            self.read(tmp_path, mat_file(mat_element(14, head + tag + b"a\0\0\0")))
+
+    @pytest.mark.parametrize(
+        ("extent", "message"),
+        [
+            (struct.pack("<HHi", 5, 1, 8), "class, extent and name"),
+            (struct.pack("<IIi", 5, 4, 1) + bytes(4), "class, extent and name"),
+            (struct.pack("<IIii", 5, 8, 2**20, 2**20), "announces"),
+        ],
+        ids=["a byte", "one number", "more than there is"],
+    )
+    @pytest.mark.parametrize("kind", [1, 4])
+    def test_an_extent_that_scipy_trusts(self, tmp_path: Path, extent: bytes, message: str, kind: int) -> None:
+        head = struct.pack("<IIII", 6, 8, kind, 0) + extent + struct.pack("<II", 1, 0)
+        with pytest.raises(BrainError, match=message):
+            self.read(tmp_path, mat_file(mat_element(14, head + struct.pack("<II", 16, 0))))
+
+    def test_a_matrix_without_its_numbers(self, tmp_path: Path) -> None:
+        """Without the check scipy takes the matrix that follows for the numbers."""
+        head = struct.pack("<IIII", 6, 8, 4, 0) + struct.pack("<IIii", 5, 8, 1, 1) + struct.pack("<II", 1, 0)
+        cells = struct.pack("<IIII", 6, 8, 1, 0) + struct.pack("<IIii", 5, 8, 1, 2) + struct.pack("<II", 1, 0)
+        with pytest.raises(BrainError, match="has 3 parts, expected 4"):
+            self.read(tmp_path, mat_file(mat_element(14, cells + 2 * mat_element(14, head))))
+
     def test_version_7_3_and_others(self, tmp_path: Path) -> None:
         head = b"MATLAB 7.3 MAT-file".ljust(124) + struct.pack("<H", 0x0200) + b"IM"
         with pytest.raises(BrainError, match=r"it is of another version \(7\.3 is HDF5\): save it with -v7"):

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from brainalign._files import MAX_AGE_DAYS
 from brainalign.cli._shared import Json, finite, print_json
 
 app = typer.Typer(
@@ -15,11 +16,10 @@ app = typer.Typer(
 
 Folder = Annotated[Path | None, typer.Option("--folder", help="The cache, if it is not the usual one.")]
 
-#: At most a hundred years: beyond it is no date.
 Days = Annotated[
     float | None,
     typer.Option(
-        "--older-than-days", min=0, max=36_500, callback=finite, help="Those not used for so many days (0: all)."
+        "--older-than-days", min=0, max=MAX_AGE_DAYS, callback=finite, help="Those not used for so many days (0: all)."
     ),
 ]
 

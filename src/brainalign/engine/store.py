@@ -14,14 +14,14 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from brainalign._files import write_then_rename
+from brainalign._files import days_ago, write_then_rename
 from brainalign.engine.codec import Arrays, decode, encode, same
 from brainalign.engine.costs import Cost
 from brainalign.errors import EngineError
@@ -175,6 +175,11 @@ class ResultStore:
         -------
         list of StoredResult
             Empty if there is no such folder.
+
+        Raises
+        ------
+        EngineError
+            If an age is negative.
         """
         found = []
         for path in self.folder.glob("[!.]*.json"):
@@ -186,7 +191,7 @@ class ResultStore:
             n_bytes = path.stat().st_size + (arrays.stat().st_size if arrays.is_file() else 0)
             found.append(StoredResult(path.stem, about, n_bytes, datetime.fromtimestamp(path.stat().st_mtime, UTC)))
         if older_than_days is not None:
-            limit = datetime.now(UTC) - timedelta(days=older_than_days)
+            limit = days_ago(older_than_days, EngineError)
             found = [entry for entry in found if entry.last_used < limit]
         for name, wanted in (("model", model), ("measure", measure)):
             if wanted is not None:

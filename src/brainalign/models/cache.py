@@ -23,7 +23,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from fnmatch import fnmatch
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainalign._files import remove_leftovers, write_then_rename
+from brainalign._files import days_ago, remove_leftovers, write_then_rename
 from brainalign.engine.costs import Cost
 from brainalign.errors import ModelError, did_you_mean, name_some
 from brainalign.models._arrays import SUM_BYTES, LayerArray
@@ -379,7 +379,7 @@ def prune(
     Raises
     ------
     ModelError
-        If no criterion is given, a key fits not exactly one entry, or a folder cannot be removed.
+        If no criterion is given, an age is negative, a key fits not exactly one entry, or a folder cannot be removed.
     """
     if older_than_days is None and model is None and key is None and not (unfinished or damaged or everything):
         raise ModelError("say what to remove from the cache: an age, a model, a key, unfinished, damaged or everything")
@@ -391,7 +391,7 @@ def prune(
             raise ModelError(f"{len(fits)} entries of the cache have a key that begins with {key!r}; {known}")
         entries = fits
     if older_than_days is not None:
-        limit = datetime.now(UTC) - timedelta(days=older_than_days)
+        limit = days_ago(older_than_days, ModelError)
         entries = [entry for entry in entries if entry.last_used < limit]
     if model is not None:
         entries = [entry for entry in entries if fnmatch(entry.model, model)]

@@ -314,13 +314,13 @@ def _load_file(path: Path) -> HookedModel:
     if not path.is_file():
         raise ModelError(f"no file of components {path}")
     card = path.with_suffix(".json")
+    if not card.is_file():
+        raise ModelError(f"{path.name} has no card {card.name} beside it, which says what it was fitted on")
     try:
         record = read_json_object(card, "a card of logmel-pca", ModelError)
         projection = Projection(int(record["n_components"]), int(record["window_frames"]))
         expected = record["weights_sha256"]
-    except FileNotFoundError as why:
-        raise ModelError(f"{path.name} has no card {card.name} beside it, which says what it was fitted on") from why
-    except (ValueError, KeyError, TypeError, OSError) as why:
+    except (ValueError, KeyError, TypeError) as why:
         raise ModelError(f"{card} is no card of logmel-pca: {type(why).__name__}: {why}") from why
     load_weights(projection, path)
     if weights_digest(projection) != expected:

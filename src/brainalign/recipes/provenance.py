@@ -11,16 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from brainalign.brain import BrainData
 from brainalign.recipes.identity import Digests
-from brainalign.recipes.repeat import Source
+from brainalign.recipes.repeat import FORMAT, Source
 from brainalign.recipes.schema import Recipe
 from brainalign.stimuli import StimulusSet
 
 if TYPE_CHECKING:
     from brainalign.models.base import AudioModel
-
-#: Format of results folders. It rises when a reader of the old ones would misunderstand the new ones; further keys and
-#: columns do not raise it. :func:`brainalign.report.saved.load_run` says what it reads.
-FORMAT = 1
 
 _PACKAGES = (
     "brainalign", "torch", "torchaudio", "numpy", "scipy", "scikit-learn", "pandas", "statsmodels", "xarray",

@@ -15,6 +15,10 @@ from brainalign.errors import RecipeError, ResultsError, name_some
 from brainalign.recipes.schema import Recipe, read_recipe, recipe_from
 from brainalign.recipes.shipped import find_recipe, shipped_recipes
 
+#: Format of results folders. It rises when a reader of the old ones would misunderstand the new ones; further keys and
+#: columns do not raise it. :func:`brainalign.report.saved.load_run` says what it reads.
+FORMAT = 1
+
 
 @dataclass(frozen=True)
 class Source:
@@ -114,6 +118,36 @@ def find_source(recipe: str | Path) -> Source:
     return Source(read_recipe(path), path.parent, str(recipe), sha256(path), ships_as)
 
 
+def record_format(record: Mapping[str, Any], path: Path) -> int:
+    """Return the format of the results folder that a record is from.
+
+    Parameters
+    ----------
+    record : mapping
+        What ``provenance.json`` holds.
+    path : Path
+        The file, for messages.
+
+    Returns
+    -------
+    int
+        At most :data:`FORMAT`; 0 if the record names none, as those of brainalign before 0.1 did not.
+
+    Raises
+    ------
+    ResultsError
+        If it is no number of a format, or one that only a newer brainalign understands.
+    """
+    number = record.get("format", 0)
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise ResultsError(f"{path}: format is {number!r}, expected a whole number such as {FORMAT}")
+    if number > FORMAT:
+        raise ResultsError(
+            f"{path} has format {number}, from a newer brainalign; this one reads up to {FORMAT}: update brainalign"
+        )
+    return number
+
+
 def read_record(record: str | Path, folder: str | Path | None = None) -> Source:
     """Read the recipe of a run from its record.
 
@@ -132,18 +166,19 @@ def read_record(record: str | Path, folder: str | Path | None = None) -> Source:
     Raises
     ------
     ResultsError
-        If there is no such record, or it holds no recipe.
+        If there is no such record, it holds no recipe, or it is from a newer brainalign.
     RecipeError
         If the recipe names what is not here.
     """
     path = Path(record) / "provenance.json" if Path(record).is_dir() else Path(record)
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
+        record_format(before, path)
         content, name, digest = before["recipe"], str(before["recipe_name"]), str(before["recipe_sha256"])
         place = dict(before["recipe_place"])
     except FileNotFoundError as why:
         raise ResultsError(f"there is no {path}; name a results folder, or its provenance.json") from why
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as why:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as why:
         raise ResultsError(f"{path} is no record of a run that can be repeated: {type(why).__name__} {why}") from why
     known, ships_as = shipped_recipes(), str(place.get("ships_as", ""))
     if folder is not None:

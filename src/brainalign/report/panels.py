@@ -329,9 +329,10 @@ def ratios(gallery: Gallery) -> Shown | None:
     figure = new_figure(11, 0.25 * len(drawn) + 0.8)
     named = target_names(of_kind(gallery.content.results, "response-ratio")[0])
     figures.plot_ratios(figure.subplots(), drawn, styles=gallery.styles, targets=named)
+    intervals = " with its interval" if drawn["ci_low"].notna().any() else ""
     cut = f" The first {len(drawn)} of {len(table)} groups; the table has them all." if len(drawn) < len(table) else ""
     caption = (
-        f"Response ratio (mean response to {named} / mean response to the other sounds) with its interval, for "
+        f"Response ratio (mean response to {named} / mean response to the other sounds){intervals}, for "
         f"components of the brain and groups of model units; at 1 there is no preference. Hollow marks have a note in "
         f"the table, to be read before the number; lines and arrows at an edge go on beyond it.{cut}"
     )

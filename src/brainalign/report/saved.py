@@ -18,7 +18,7 @@ from brainalign._files import sha256
 from brainalign._reading import check_netcdf, reading
 from brainalign.errors import ResultsError, did_you_mean, name_some
 from brainalign.measures.result import COLUMNS, Result, result_table
-from brainalign.recipes.provenance import FORMAT
+from brainalign.recipes.repeat import FORMAT, record_format
 from brainalign.report.headline import headline
 from brainalign.report.words import records
 
@@ -249,15 +249,8 @@ def _read_provenance(folder: Path) -> tuple[dict[str, Any], list[str]]:
         raise ResultsError(f"{path} is damaged, it is not valid JSON: {why}") from why
     if not isinstance(content, dict):
         raise ResultsError(f"{path} is damaged: expected a table of keys, found a {type(content).__name__}")
-    number = content.get("format", 0)
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise ResultsError(f"{path}: format is {number!r}, expected a whole number such as {FORMAT}")
-    if number > FORMAT:
-        raise ResultsError(
-            f"{folder} has format {number}, from a newer brainalign; this one reads up to {FORMAT}: update brainalign"
-        )
     warnings = []
-    if number < FORMAT:
+    if record_format(content, path) < FORMAT:
         warnings.append("written by an older brainalign (format 0): the settings of its results are not recorded")
     if "brain" in content and "brains" not in content:
         brain = content.pop("brain")
