@@ -208,7 +208,8 @@ def _square_sums(
     z = coordinates.astype(dtype, copy=False)
     shift = None if offset is None else offset.astype(dtype, copy=False)
     sums = np.zeros((len(nodes), n_columns))
-    step = min(N_STACKED, max(1, STACKED_ENTRIES // len(z) ** 2))
+    rows = len(z) if offset is None else len(offset)
+    step = min(N_STACKED, max(1, STACKED_ENTRIES // (rows * len(z))))
     for first in range(0, len(nodes), step):
         own = sums[first : first + step]
         for matrix, start, weights in bands(nodes[first : first + step]):

@@ -6,7 +6,7 @@ regression, the median over splits of each voxel, the median over the voxels of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -146,10 +146,12 @@ def voxel_encoding(
         voters=_voters(voxels, choose_by),
     )
     layers = units_by_layer(responses)
-    bases = [decompose_splits(responses.values[:, units], positions) for units in layers.values()]
+    decomposed = (decompose_splits(responses.values[:, units], positions) for units in layers.values())
+    # Permutations come back to every layer; without them each is let go when it is fitted.
+    bases = list(decomposed) if n_permutations else decomposed
     fitted, chosen_layer = _fit_layers(bases, list(layers), setup, n_bootstrap, level, seed)
     orders = draw_orders(len(ids), n_permutations, np.random.default_rng([seed, 0]), ids)[1:]
-    p = _permute(bases, setup, list(fitted.values()), orders) if n_permutations else None
+    p = _permute(bases, setup, list(fitted.values()), orders) if isinstance(bases, list) else None
     about = {"model": responses.attrs.get("source", ""), "brain": voxels.attrs.get("source", "")}
     counts = {"n_splits": len(parts), "n_train": len(parts[0].train), "n_test": len(parts[0].test)}
     return Result(
@@ -195,7 +197,7 @@ class _Fitted:
 
 
 def _fit_layers(
-    bases: list[list[Decomposition]], layers: list[str], setup: Setup, n_bootstrap: int, level: float, seed: int
+    bases: Iterable[list[Decomposition]], layers: list[str], setup: Setup, n_bootstrap: int, level: float, seed: int
 ) -> tuple[dict[str, _Fitted], NDArray[np.str_]]:
     """Fit layer by layer, so that only one layer's predictions and the chosen ones are in memory."""
     divisors = split_divisors(setup)
@@ -206,8 +208,8 @@ def _fit_layers(
             f"lower min_reliability, or score without it"
         )
     best, fitted = BestLayer(setup.voters), {}
-    for k, layer in enumerate(layers):
-        fit = fit_layer_scores(bases[k], divisors, setup)
+    for k, (layer, own_bases) in enumerate(zip(layers, bases, strict=True)):
+        fit = fit_layer_scores(own_bases, divisors, setup, keep_predictions=n_bootstrap > 0)
         fitted[layer] = _summarise(fit, setup, n_bootstrap, level, seed)
         # Of a single layer there is nothing to choose, and its predictions are not kept twice.
         own = (fit.scores, fit.divisors, fit.loo_r2, fit.at_edge, fit.predictions) if len(layers) > 1 else ()

@@ -166,7 +166,7 @@ class LayerScores:
     at_edge : ndarray of bool, shape (n_splits, n_units)
         Whether the penalty is the first or last of the grid.
     predictions : list of ndarray, each of shape (n_test, n_units)
-        Relative to the training mean, in units of the responses.
+        Relative to the training mean, in units of the responses; empty if they were not to be kept.
     """
 
     scores: Array
@@ -204,7 +204,9 @@ def split_divisors(setup: Setup, order: NDArray[np.intp] | None = None) -> Array
     return divisors
 
 
-def fit_layer_scores(bases: Sequence[Decomposition], divisors: Array, setup: Setup) -> LayerScores:
+def fit_layer_scores(
+    bases: Sequence[Decomposition], divisors: Array, setup: Setup, *, keep_predictions: bool = True
+) -> LayerScores:
     """Fit all units from one layer and score them on the test stimuli of each split.
 
     Parameters
@@ -215,31 +217,47 @@ def fit_layer_scores(bases: Sequence[Decomposition], divisors: Array, setup: Set
         See :func:`split_divisors`; the published correction multiplies its own into them.
     setup : Setup
         The data and how to score.
+    keep_predictions : bool
+        Only resampled scores need them, and they are most of the memory: five times the responses for ten half-splits.
 
     Returns
     -------
     LayerScores
         By split.
     """
-    y, runs, scoring = setup.y, setup.runs, setup.scoring
-    n_units = y.shape[1]
+    n_units = setup.y.shape[1]
     shape = (len(setup.positions), n_units)
     scores, loo_r2, at_edge = np.empty(shape), np.empty(shape), np.empty(shape, dtype=bool)
-    divisors, predictions = divisors.copy(), []
-    for s, (train, test) in enumerate(setup.positions):
-        # The mean of a column is taken by itself, see ridge_predict.
-        fitted = np.hstack([y[train], *runs[:, train]]) if runs is not None and scoring.published else y[train]
-        train_mean = np.ascontiguousarray(fitted.T).mean(axis=1)
-        fit = ridge_predict(bases[s], fitted - train_mean, setup.alphas)
-        predicted = fit.predictions[:, :n_units].copy()
-        scores[s] = score(predicted, y[test] - train_mean[:n_units], scoring.statistic)
-        loo_r2[s], at_edge[s] = fit.loo_r2[:n_units], fit.at_edge[:n_units]
-        predictions.append(predicted)
-        if runs is not None and scoring.published:
-            single = fit.predictions[:, n_units:].reshape(len(test), len(runs), n_units).transpose(1, 0, 2)
-            repaired = scoring.correction == "tuckute2023"
-            divisors[s] *= tuckute2023_divisor(runs[:, train], single, repaired=repaired)
+    divisors = divisors.copy()
+    predictions = [np.empty((len(test), n_units)) for _, test in setup.positions] if keep_predictions else []
+    for start in range(0, n_units, COLUMNS):
+        units = slice(start, start + COLUMNS)
+        for s, basis in enumerate(bases):
+            predicted, scores[s, units], loo_r2[s, units], at_edge[s, units], divisor = _fit(basis, setup, s, units)
+            divisors[s, units] *= divisor
+            if keep_predictions:
+                predictions[s][:, units] = predicted
     return LayerScores(scores, divisors, loo_r2, at_edge, predictions)
+
+
+def _fit(
+    basis: Decomposition, setup: Setup, split: int, units: slice
+) -> tuple[Array, Array, Array, NDArray[np.bool_], Array | float]:
+    """Return predictions, scores, leave-one-out scores, edges and the divisor that only fits give, of some units."""
+    (train, test), scoring = setup.positions[split], setup.scoring
+    y, runs = setup.y[:, units], setup.runs[..., units] if setup.runs is not None and scoring.published else None
+    fitted = y[train] if runs is None else np.hstack([y[train], *runs[:, train]])
+    # The mean of a column is taken by itself, see ridge_predict.
+    train_mean = np.ascontiguousarray(fitted.T).mean(axis=1)
+    fit = ridge_predict(basis, fitted - train_mean, setup.alphas)
+    n = y.shape[1]
+    predicted = fit.predictions[:, :n]
+    scores = score(predicted, y[test] - train_mean[:n], scoring.statistic)
+    divisor: Array | float = 1.0
+    if runs is not None:
+        single = fit.predictions[:, n:].reshape(len(test), len(runs), n).transpose(1, 0, 2)
+        divisor = tuckute2023_divisor(runs[:, train], single, repaired=scoring.correction == "tuckute2023")
+    return predicted, scores, fit.loo_r2[:n], fit.at_edge[:n], divisor
 
 
 class BestLayer:

@@ -97,7 +97,7 @@ def jackknife_weights(n: int, most: int = 1_000) -> NDArray[np.int64]:
     """Return the weights of a jackknife: each observation left out in turn, or each of `most` groups if there are more.
 
     Influences add up within a group, and, where observations are independent, so do their squares and cubes: the
-    acceleration that BCa takes from them is the same, and its cost does not grow with the square of `n`.
+    acceleration that BCa takes from them is the same on average, and its cost does not grow with the square of `n`.
 
     Parameters
     ----------
