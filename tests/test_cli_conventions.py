@@ -301,6 +301,7 @@ class TestCompletion:
             ("brainalign extract logmel de", ["demo"]),
             ("brainalign brain show nh2015-c", ["nh2015-components"]),
             ("brainalign fetch yam", ["yamnet"]),
+            ("brainalign cite kim2024-c", ["kim2024-cnn"]),
         ],
     )
     def test_names(self, line, expected):

@@ -50,6 +50,18 @@ def recipes(incomplete: str) -> list[str]:
     return [n for n in shipped_recipes() if n.startswith(incomplete)]
 
 
+def citable(incomplete: str) -> list[str]:
+    """Complete the name of what can be cited, or of a results folder."""
+    from pathlib import Path
+
+    from brainalign.report.references import KINDS, known_names, references
+
+    names = {*references(), *(n for kind in KINDS for n in known_names(kind))}
+    place = Path(f"{incomplete}.").parent
+    folders = [str(f) for f in place.iterdir() if f.is_dir()] if place.is_dir() else []
+    return [n for some in (names, folders) for n in sorted(some) if n.startswith(incomplete)]
+
+
 def trainings(incomplete: str) -> list[str]:
     """Complete the name of a training that ships."""
     from brainalign.recipes.shipped import shipped_trainings

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from brainalign.cli import _complete
 from brainalign.cli._shared import Json, Unchecked, print_json
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 def cite(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Results folders, or names of sounds, brain data, models, measures, methods, packages."),
+        typer.Argument(
+            help="Results folders, or names of sounds, brain data, models, measures, methods, packages.",
+            autocompletion=_complete.citable,
+        ),
     ] = None,
     bibtex: Annotated[bool, typer.Option("--bibtex", help="Print BibTeX.")] = False,
     unchecked: Unchecked = False,
