@@ -616,6 +616,50 @@ def read_index(folder: Path) -> None:
     open_index(folder)
 
 
+def onnx_files(_folder: Path) -> list[bytes]:
+    from onnx import TensorProto, helper
+
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [1], [2.0])
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", "t"]) for name in "xy"]
+    nodes = [helper.make_node("Mul", ["x", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    helper.set_model_props(model, {"sample_rate": "800"})
+    return [model.SerializeToString()]
+
+
+def read_onnx(folder: Path) -> None:
+    from brainalign.models.onnx import load_onnx
+
+    load_onnx(str(folder / "net.onnx"))
+
+
+CONFOUNDS = "rot_x\tframewise_displacement\n" + "".join(
+    f"{x:.3f}\t{'n/a' if not k else abs(x):.4}\n" for k, x in enumerate(np.linspace(-1, 1, 12))
+)  # fmt: skip
+
+
+def bold(folder: Path) -> None:
+    import nibabel as nib
+
+    values = np.random.default_rng(0).normal(100, 1, (2, 2, 2, 12)).astype(np.float32)
+    image = nib.nifti1.Nifti1Image(values, np.eye(4))
+    image.header.set_zooms((1, 1, 1, 2))
+    nib.loadsave.save(image, folder / "bold.nii")
+    nib.loadsave.save(nib.nifti1.Nifti1Image(np.ones((2, 2, 2), np.uint8), np.eye(4)), folder / "mask.nii")
+
+
+def read_confounds(folder: Path) -> None:
+    from brainalign.brain.bids_layout import BoldRun
+    from brainalign.brain.estimation import Design, estimate_run
+    from brainalign.brain.images import open_reader
+
+    run = BoldRun("sub-01", {}, (folder / "bold.nii",), {"RepetitionTime": 2.0}, confounds=folder / "confounds.tsv")
+    events = pd.DataFrame({"onset": [4.0, 12.0], "duration": [2.0, 2.0], "stimulus_id": ["a", "b"]})
+    design = Design(kind="glm", confounds=("rot_x", "framewise_displacement"), confounds_na="zero", noise_model="ols")
+    estimate_run(run, events, open_reader(folder / "mask.nii"), design)
+
+
 RESULTS = (
     "measure,model,layer,brain,target,statistic,value,ci_low,ci_high,p,effect_size,n,n_of,note\n"
     "rsa,m,l,b,t,rho,0.5,0.1,0.9,0.01,,4,stimuli,\n"
@@ -691,6 +735,8 @@ TARGETS = [
     Target("index.json", "index.json", index_file("index.json"), read_index, index, True),
     Target("tracks.csv", "tracks.csv", index_file("tracks.csv"), read_index, index, True),
     Target("embeddings.npy", "embeddings.npy", index_file("embeddings.npy"), read_index, index),
+    Target("onnx", "net.onnx", onnx_files, read_onnx),
+    Target("confounds", "confounds.tsv", text_of(CONFOUNDS), read_confounds, bold, True),
     Target("results.csv", "results.csv", text_of(RESULTS), read_results, results, True),
     Target("provenance.json", "provenance.json", text_of(PROVENANCE), read_results, results, True),
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brainalign._reading import reading
 from brainalign.errors import MissingExtraError, ModelError, did_you_mean
 from brainalign.models._options import read_rate, split_options
 from brainalign.models.base import ShownModel
@@ -102,14 +103,13 @@ class OnnxModel(ShownModel):
         self._constants = dict(constants or {})
         self.name = name or f"onnx:{self._path.stem}"
         data = _read(self._path)
-        try:
+        # What onnxruntime loads may still have names and shapes that it cannot give back.
+        with reading(self._path, "an ONNX file", ModelError):
             tensors = list(tensor_names(data))
-        except (ValueError, IndexError) as why:
-            raise ModelError(f"{self._path} is not an ONNX file: {why}") from why
-        plain = _session(data, self._path)
-        self._outputs = [output.name for output in plain.get_outputs()]
-        self._input, self._axes = self._find_input(plain)
-        self.sample_rate = self._find_rate(plain, sample_rate)
+            plain = _session(data, self._path)
+            self._outputs = [output.name for output in plain.get_outputs()]
+            self._input, self._axes = self._find_input(plain)
+            self.sample_rate = self._find_rate(plain, sample_rate)
         extra = [tensor for tensor in tensors if tensor not in self._outputs]
         self._session = _session(data + _more_outputs(extra), self._path) if extra else plain
         self.record: dict[str, Any] = {
@@ -315,7 +315,7 @@ def _session(data: bytes, path: Path) -> Any:
     # Large files keep their weights beside them; bytes have no folder of their own.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.resolve().parent))
     try:
-        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as why:  # onnxruntime raises its own kinds, one per failure code
         raise ModelError(f"{path} cannot be loaded as an ONNX file: {' '.join(str(why).split())[:300]}") from why
 
