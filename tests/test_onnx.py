@@ -208,13 +208,13 @@ class TestBadInput:
     def test_other_files(self, tmp_path: Path, content: bytes) -> None:
         path = tmp_path / "x.onnx"
         path.write_bytes(content)
-        with pytest.raises(ModelError, match=r"x.onnx (is not|cannot be loaded as) an ONNX file"):
+        with pytest.raises(ModelError, match=r"x.onnx cannot be (read|loaded) as an ONNX file"):
             OnnxModel(path, sample_rate=RATE)
 
     def test_a_truncated_file(self, exported: Path, tmp_path: Path) -> None:
         path = tmp_path / "cut.onnx"
         path.write_bytes(exported.read_bytes()[:-200])
-        with pytest.raises(ModelError, match=r"cut.onnx (is not|cannot be loaded as) an ONNX file"):
+        with pytest.raises(ModelError, match=r"cut.onnx cannot be (read|loaded) as an ONNX file"):
             OnnxModel(path, sample_rate=RATE)
 
     def test_a_missing_file_and_no_file(self, tmp_path: Path) -> None:
