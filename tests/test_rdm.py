@@ -182,6 +182,33 @@ def test_one_rdm_for_each_subject_in_order_of_appearance():
         compute_rdms(data, by="subjects")
 
 
+def test_rdms_keep_the_source_the_names_and_the_categories():
+    data = responses(stimulus_info={"category": list("aabbccddeeff")}, attrs={"source": "net"})
+    rdms = compute_rdms(data, "euclidean")
+    assert rdms["rdm"].values.tolist() == ["net"]
+    assert rdms["category"].values.tolist() == list("aabbccddeeff")
+    assert rdms["category"].dtype.kind == "U"
+    assert compute_rdms(responses(), "euclidean")["rdm"].values.tolist() == [""]
+    assert "category" not in compute_rdms(responses()).coords
+
+
+def test_an_impossible_rdm_of_one_layer_names_the_layer():
+    data = responses(n_units=3, unit_info={"layer": ["a", "a", "b"]}, attrs={"source": "net"})
+    with pytest.raises(
+        MeasureError, match=r"^layer b: net \(12 stimuli x 1 units\): a correlation distance needs at least 2 units"
+    ):
+        compute_rdms(data, by="layer")
+
+
+def test_distances_below_one():
+    data = responses(n_units=1, repetitions=3)
+    mean = data.values.mean(axis=0)
+    expected = np.abs(mean - mean.T) / np.sqrt(data.values.var(axis=0, ddof=1).mean())
+    assert (expected < 0.9).sum() > 20
+    np.testing.assert_allclose(compute_rdm(data, "mahalanobis", shrinkage="none"), expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(compute_rdm(data * 1e-3, "euclidean"), 1e-3 * np.abs(mean - mean.T), atol=1e-15)
+
+
 def test_undefined_distances_name_the_stimulus():
     flat = responses().copy()
     flat.values[3] = 0

@@ -167,6 +167,22 @@ def test_targets_that_share_a_penalty():
     assert len(set(fit.alphas)) == 2
 
 
+@pytest.mark.parametrize("n_features", [6, 300])
+def test_the_score_left_out_is_one_minus_error_over_variance(n_features):
+    x, x_test, y, _ = data(30, 5, n_features)
+    fit = ridge_predict(decompose(x, x_test), y, 10.0 ** np.arange(-3, 4))
+    errors = refitted_errors(x, y, 10.0 ** np.arange(-3, 4), list(LeaveOneOut().split(x)))
+    np.testing.assert_allclose(fit.loo_r2, 1 - errors.min(axis=0) / y.var(axis=0), rtol=1e-8)
+
+
+def test_in_single_precision_errors_within_its_rounding_count_as_equal():
+    """Penalties far below the eigenvalues all leave the same error; the largest is taken, not the luckiest."""
+    x, x_test, y, _ = data(60, 5, 10, n_targets=40, noise=0.01)
+    basis = decompose(x, x_test)
+    alphas = basis.eigenvalues.min() * np.logspace(-12, -8, 30)
+    assert (ridge_predict(basis, y, alphas, dtype=np.float32).alphas == alphas.max()).all()
+
+
 def test_single_precision_and_a_torch_device_find_the_same():
     x, x_test, y, _ = data(60, 20, 300, n_targets=50, seed=2)
     basis = decompose(x, x_test)

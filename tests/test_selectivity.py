@@ -58,6 +58,21 @@ def test_index_is_that_of_a_loop_also_far_from_zero(index, offset):
 
 
 @pytest.mark.parametrize("index", INDICES)
+def test_units_of_far_scales_beside_each_other_in_single_precision(index):
+    values = (np.random.default_rng(1).gamma(2, 1, (31, 3)) * [1e-9, 1, 1e9]).astype(np.float32)
+    expected = [by_hand(v[TARGET], v[~TARGET], index) for v in values.T.astype(np.float64)]
+    np.testing.assert_allclose(selectivity(values, TARGET, index), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("index", INDICES)
+def test_two_sounds_of_a_kind_are_enough(index):
+    values, labels = np.random.default_rng(1).gamma(2, 1, (7, 4)), np.arange(7) < 2
+    for targets in (labels, ~labels):
+        expected = [by_hand(v[targets], v[~targets], index) for v in values.T]
+        np.testing.assert_allclose(selectivity(values, targets, index), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("index", INDICES)
 def test_permuted_labels_together_are_those_one_by_one(index):
     rng = np.random.default_rng(2)
     values = rng.normal(size=(31, 5))

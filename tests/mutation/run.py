@@ -34,9 +34,10 @@ GROUPS: dict[str, tuple[list[str], list[str]]] = {
     "ridge": (["measures/ridge", "measures/ridge_basis"], ["test_ridge"]),
     "rdm": (["measures/rdm"], ["test_rdm"]),
     "rdm_compare": (["measures/rdm_compare", "measures/rdm_tau"], ["test_rdm_compare"]),
-    "difference": (
-        ["measures/score_difference", "measures/jackknife", "measures/resampling"],
-        ["test_score_difference", "test_reliability"],
+    "difference": (["measures/score_difference"], ["test_score_difference"]),
+    "draws": (
+        ["measures/jackknife", "measures/resampling"],
+        ["test_dimensionality", "test_similarity", "test_rsa", "test_ratio", "test_quilt_sweep"],
     ),
 }
 # Simulations of several seconds, whose mutants the other tests of the same file judge.
