@@ -6,13 +6,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint docs lock mutants dist audit sbom clean
+.PHONY: demo test coverage lint docs lock mutants dist audit sbom clean
 
 demo: $(VENV)/installed
 	$(BIN)/brainalign demo --out results/demo --overwrite
 
 test: $(VENV)/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+# How much of the code the tests run, by branch, processes that they start included; at least 90 %.
+coverage: $(VENV)/installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --cov --cov-fail-under=90 -m "not slow"
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

@@ -217,6 +217,35 @@ class TestBadInput:
         with pytest.raises(ModelError, match=r"cut.onnx cannot be (read|loaded) as an ONNX file"):
             OnnxModel(path, sample_rate=RATE)
 
+    def test_weights_outside_the_folder_are_not_read(self, tmp_path: Path) -> None:
+        folder = tmp_path / "in"
+        folder.mkdir()
+        model = graph([onnx.helper.make_node("Mul", ["x", "w"], ["y"])], ["n", "t"], ["y"])
+        weight = onnx.TensorProto(name="w", dims=[1], data_type=onnx.TensorProto.FLOAT)
+        weight.data_location = onnx.TensorProto.EXTERNAL
+        for place in (folder, tmp_path):
+            (place / "w.bin").write_bytes(np.float32(7).tobytes())
+        (folder / "link.bin").symlink_to(tmp_path / "w.bin")
+        for location in ("w.bin", "../w.bin", str(tmp_path / "w.bin"), "link.bin"):
+            del model.graph.initializer[:], weight.external_data[:]
+            weight.external_data.add(key="location", value=location)
+            model.graph.initializer.append(weight)
+            path = saved(model, folder / "m.onnx")
+            if location == "w.bin":
+                assert list(OnnxModel(path, sample_rate=RATE).layouts) == ["y"]
+                continue
+            with pytest.raises(ModelError, match="cannot be loaded as an ONNX file"):
+                OnnxModel(path, sample_rate=RATE)
+
+    def test_names_that_are_no_text(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        path = saved(graph([onnx.helper.make_node("Abs", ["x"], ["y"])], ["nn", "tt"], ["y"]), tmp_path / "m.onnx")
+        for name in (b"nn", b"Abs"):
+            damaged = tmp_path / "damaged.onnx"
+            damaged.write_bytes(path.read_bytes().replace(name, name[:-1] + b"\xcf"))
+            with pytest.raises(ModelError, match="cannot be (read|loaded) as an ONNX file"):
+                OnnxModel(damaged, sample_rate=RATE)
+        assert capfd.readouterr().out == ""
+
     def test_a_missing_file_and_no_file(self, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match=r"no ONNX file .*nowhere.onnx"):
             load_model(f"onnx:{tmp_path}/nowhere.onnx?sample_rate=1")
