@@ -242,7 +242,7 @@ class TestBadInput:
         for name in (b"nn", b"Abs"):
             damaged = tmp_path / "damaged.onnx"
             damaged.write_bytes(path.read_bytes().replace(name, name[:-1] + b"\xcf"))
-            with pytest.raises(ModelError, match="cannot be (read|loaded) as an ONNX file"):
+            with pytest.raises(ModelError, match=r"cannot be (read|loaded) as an ONNX file"):
                 OnnxModel(damaged, sample_rate=RATE)
         assert capfd.readouterr().out == ""
 
