@@ -188,7 +188,7 @@ class TestFromTables:
         assert not (tmp_path / "lab").exists()
 
     def test_no_table(self, tmp_path: Path, wavs: Path) -> None:
-        with pytest.raises(StimulusError, match=r"nowhere\.csv cannot be read as a table"):
+        with pytest.raises(StimulusError, match=r"no file .*nowhere\.csv, expected a table"):
             create_stimulus_set(tmp_path / "lab", wavs, tmp_path / "nowhere.csv")
 
     def test_an_id_for_which_there_are_two_files(self, tmp_path: Path) -> None:

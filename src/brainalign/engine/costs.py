@@ -9,9 +9,8 @@ One row per task, extractions first, measures in the order of the recipe after t
 * ``stimulus_set``: name of the sounds that an extraction heard; empty for a measure;
 * ``seconds``: wall time (s), summed over the shards of an extraction, so it does not fall with the number of workers;
 * ``cpu_s``: processor time (s) of the process that computed it, all threads;
-* ``peak_mb``: by how much the process's high-water mark of resident memory (``getrusage``, ``ru_maxrss``) grew
-  meanwhile (MB, 10^6 bytes). Empty where it did not grow, as an earlier task of the same process had needed as much or
-  more, and where the system does not tell;
+* ``peak_mb``: by how much the process's high-water mark of resident memory grew meanwhile (MB, 10^6 bytes). Empty where
+  it did not grow, as an earlier task of the same process had needed as much or more, and where no system tells;
 * ``from_store``: whether nothing was computed in this run. Time and memory are then those of the run that did;
 * ``n_parameters``: parameters of the model; empty if it has none to count (acoustic models) and for measures.
 
@@ -21,11 +20,13 @@ Costs differ from run to run; they stand apart from ``results.csv``, which does 
 from __future__ import annotations
 
 import math
+import re
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 #: Columns of the table of costs, in this order.
 COST_COLUMNS = (
@@ -81,6 +82,13 @@ def measured() -> Iterator[Cost]:
 
 
 def _high_water_mb() -> float:
+    # Linux: ru_maxrss of a process begins with what the one that started it had needed, VmHWM does not.
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        status = ""
+    if found := re.search(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE):
+        return int(found[1]) * 1024 / 1e6
     try:
         import resource
     except ImportError:  # not a POSIX system
