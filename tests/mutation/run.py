@@ -37,7 +37,14 @@ GROUPS: dict[str, tuple[list[str], list[str]]] = {
     "difference": (["measures/score_difference"], ["test_score_difference"]),
     "draws": (
         ["measures/jackknife", "measures/resampling"],
-        ["test_dimensionality", "test_similarity", "test_rsa", "test_ratio", "test_quilt_sweep"],
+        [
+            "test_measure_resampling",
+            "test_dimensionality",
+            "test_similarity",
+            "test_rsa",
+            "test_ratio",
+            "test_quilt_sweep",
+        ],
     ),
 }
 # Simulations of several seconds, whose mutants the other tests of the same file judge.
