@@ -12,6 +12,7 @@ how cost grows and what follows from it. Written: ``scaling.csv`` with all point
 * encoding, layers: 1 to 100 layers of 256 units, 165 sounds, 1,000 targets;
 * encoding, targets: 1,000 to 200,000 targets, one layer of 256 units, 165 sounds;
 * encoding, permutations: 1 to 100 permutations, 1,000 targets, one layer, 165 sounds;
+* scores alone: the same encoding without permutations and resamples;
 * RSA, sounds: 100 to 1,000 sounds (a matrix has n (n - 1) / 2 pairs, and its interval leaves each sound out in turn);
   RSA, layers: 1 to 100.
 
@@ -34,6 +35,8 @@ SIZES = {
     "encoding, sounds": [100, 300, 1_000, 3_000, 10_000, 20_000],
     "encoding, layers": [1, 3, 10, 30, 100],
     "encoding, targets": [1_000, 3_000, 10_000, 30_000, 100_000, 200_000],
+    "scores alone, sounds": [100, 300, 1_000, 3_000, 10_000, 20_000],
+    "scores alone, targets": [1_000, 3_000, 10_000, 30_000, 100_000, 200_000],
     "encoding, permutations": [1, 3, 10, 30, 100],
     "RSA, sounds": [100, 300, 1_000],
     "RSA, layers": [1, 3, 10, 30, 100],
@@ -93,11 +96,11 @@ def _responses(n_sounds: int, n_layers: int, n_targets: int):
     return make_responses(features, ids, unit_info={"layer": layer}, attrs={"source": "model"}), brain
 
 
-def _encoding(n_sounds: int, n_layers: int, n_targets: int, n_permutations: int = 10):
+def _encoding(n_sounds: int, n_layers: int, n_targets: int, n_permutations: int = 10, n_bootstrap: int = 100):
     from brainalign import voxel_encoding
 
     responses, brain = _responses(n_sounds, n_layers, n_targets)
-    return lambda: voxel_encoding(responses, brain, n_permutations=n_permutations, n_bootstrap=100)
+    return lambda: voxel_encoding(responses, brain, n_permutations=n_permutations, n_bootstrap=n_bootstrap)
 
 
 def _rsa(n_sounds: int, n_layers: int):
@@ -112,6 +115,8 @@ PREPARE = {
     "encoding, sounds": lambda n, _: _encoding(n, 1, 200),
     "encoding, layers": lambda n, _: _encoding(165, n, 1_000),
     "encoding, targets": lambda n, _: _encoding(165, 1, n),
+    "scores alone, sounds": lambda n, _: _encoding(n, 1, 200, 0, 0),
+    "scores alone, targets": lambda n, _: _encoding(165, 1, n, 0, 0),
     "encoding, permutations": lambda n, _: _encoding(165, 1, 1_000, n),
     "RSA, sounds": lambda n, _: _rsa(n, 1),
     "RSA, layers": lambda n, _: _rsa(165, n),
