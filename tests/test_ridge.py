@@ -317,6 +317,10 @@ def test_order_of_alphas_does_not_matter():
     np.testing.assert_array_equal(up.predictions, down.predictions)
 
 
+def test_relative_alphas_are_decades_of_the_mean_square_of_the_features():
+    np.testing.assert_allclose(relative_alphas(np.array([4.0, 2.0]), 3), 2 * 10.0 ** np.arange(-9, 7))
+
+
 def test_relative_alphas_follow_the_scale_of_the_features():
     x, x_test, y, _ = data(20, 5, 60)
     small, large = decompose(x, x_test), decompose(1000 * x, 1000 * x_test)
