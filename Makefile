@@ -14,7 +14,7 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-# How much of the code the tests run, by branch, processes that they start included; at least 90 %.
+# How much of the code the tests run, by branch; at least 90 %. Not seen: processes that tests start with an environment of their own.
 coverage: $(VENV)/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --cov --cov-fail-under=90 -m "not slow"
 
