@@ -112,7 +112,8 @@ def test_sentence_of_compared_models_quotes_the_best_its_ceiling_and_the_tested_
     (sentence,) = answers([result])
     assert f"Of 3 candidates, {best['layer']} of {best['model']} is most like the brain" in sentence
     assert estimate(best) in sentence
-    assert f"noise ceiling {number(best['ceiling_lower'], 2)} to {number(best['ceiling_upper'], 2)}" in sentence
+    ends = " to ".join(f"{best[f'ceiling_{end}']:.2f}" for end in ("lower", "upper")).replace("-", "−")
+    assert f"noise ceiling {ends}" in sentence
     assert (
         f"{other['layer']} of {other['model']}, is {number(abs(pair['value']), 2)} (p = {number(pair['p'], 2)}"
         in sentence

@@ -185,6 +185,20 @@ class TestRefusals:
         with pytest.raises(MeasureError, match="needs one of component-encoding, voxel-encoding, compare-models"):
             leaderboard([replace(r, measure="rsa") for r in encoded])
 
+    @pytest.mark.parametrize(
+        ("wrap", "said"),
+        [
+            (lambda r: {"x": r}, "results is a dict, expected a list of Result; give its values"),
+            (lambda r: r, "results is a Result, expected a list of Result"),
+            (lambda _: None, "results is a NoneType, expected a list of Result"),
+            (lambda r: [r, r.table], r"results\[1\] is a DataFrame, expected a Result"),
+            (lambda _: "results", r"results\[0\] is a str, expected a Result"),
+        ],
+    )
+    def test_what_are_no_results(self, encoded, wrap, said):
+        with pytest.raises(MeasureError, match=said):
+            leaderboard(wrap(encoded[0]))
+
     def test_unknown_names(self, encoded):
         with pytest.raises(MeasureError, match="no measure 'component-encodin'"):
             leaderboard(encoded, measures=["component-encodin"])
@@ -259,6 +273,20 @@ def test_the_page_escapes_names_and_the_tables_hold_no_formula(models, component
         table = pd.read_csv(tmp_path / name)
         assert set(table["model"]) <= {f"'{nasty}", "plain"}
     assert len(pd.read_csv(tmp_path / "leaderboard.csv")) == 2
+
+
+def test_targets_of_one_file_name_keep_their_figures(models, signal, tmp_path):
+    runs = (signal @ np.random.default_rng(3).standard_normal((6, 3)))[None] + np.zeros((2, 1, 1))
+    brain = BrainData("brain", make_responses(runs, IDS, ["a b", "a/b", "c d"]), "v1", "A. Author 2026", "CC0")
+    board = leaderboard([component_encoding(m, brain, **QUICK) for m in models.values()], [brain], per_target=True)
+    write_leaderboard(board, tmp_path)
+    html = (tmp_path / "leaderboard.html").read_text(encoding="utf-8")
+    figures = [p for p in (tmp_path / "figures").iterdir() if p.suffix == ".csv"]
+    drawn = {name for p in figures for name in pd.read_csv(p)["benchmark"].unique()}
+    assert drawn == set(board.benchmarks["benchmark"])
+    assert len({p.name.casefold() for p in figures}) == len(figures) == len(drawn)
+    assert all(f'href="figures/{p.name}"' in html for p in figures)
+    assert sum("c_d" in p.name and p.name.endswith("c_d.csv") for p in figures) == 1
 
 
 def test_many_models_keep_the_page_readable(encoded, components, tmp_path):

@@ -189,6 +189,15 @@ def test_highest_layers_are_called_optimistic(run):
     assert "Highest layer of each model: " not in visible
 
 
+def test_p_that_is_too_small_for_a_number_is_not_0():
+    row = {"value": 0.9, "ci_low": 0.8, "ci_high": 1.0, "p": 0.0}
+    assert words.estimate(row) == "0.90 (0.80 to 1.00; p < 1e-300)"
+    assert words.estimate({**row, "p": 2e-300}) == "0.90 (0.80 to 1.00; p = 2e-300)"
+    assert page_module._cell("p", 0.0, True)["text"] == page_module._cell("p_adjusted", 0.0, True)["text"] == "< 1e-300"
+    assert page_module._cell("value", 0.0, True)["text"] != "< 1e-300"
+    assert page_module._cell("p", 0.004, True)["text"] == "0.004"
+
+
 def test_csv_keeps_a_carriage_return_inside_its_cell():
     for text in ("one\rtwo", "one\r\ntwo", "\r=1+1", "one\ntwo"):
         data = pd.DataFrame({"name": [text, "plain"], "value": [1.5, 2.5]})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import re
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -35,9 +37,9 @@ def write_log(capsys: pytest.CaptureFixture[str], n: int, seconds_each: float, *
 
 def test_a_line_every_ten_seconds_with_the_time_left(capsys):
     assert write_log(capsys, 30, 1.0) == [
-        "conv: 10/30 sound, 10 s, 20 s left",
-        "conv: 20/30 sound, 20 s, 10 s left",
-        "conv: 30/30 sound, 30 s",
+        "conv: 10/30 sounds, 10 s, 20 s left",
+        "conv: 20/30 sounds, 20 s, 10 s left",
+        "conv: 30/30 sounds, 30 s",
     ]
 
 
@@ -50,11 +52,11 @@ def test_a_long_run_writes_few_lines(capsys):
     assert len(lines) < 90
     numbers = [int(re.match(r"conv: (\d+)/", line)[1]) for line in lines]
     assert numbers == sorted(set(numbers))
-    assert lines[-1] == "conv: 50000/50000 sound, 138 h 53 min"
+    assert lines[-1] == "conv: 50000/50000 sounds, 138 h 53 min"
 
 
 def test_an_earlier_run_is_counted_but_not_timed(capsys):
-    assert write_log(capsys, 30, 1.0, done=10)[0] == "conv: 20/30 sound, 10 s, 10 s left"
+    assert write_log(capsys, 30, 1.0, done=10)[0] == "conv: 20/30 sounds, 10 s, 10 s left"
 
 
 def test_a_number_that_is_not_known(capsys):
@@ -62,13 +64,62 @@ def test_a_number_that_is_not_known(capsys):
     with LogLines("files", None, "file", clock=clock) as bar:
         clock.now = 12
         bar.update(3)
-    assert capsys.readouterr().err.splitlines()[0] == "files: 3 file, 12 s"
+    assert capsys.readouterr().err.splitlines()[0] == "files: 3 files, 12 s"
+
+
+def watchers() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name.startswith("progress of ")]
+
+
+def test_lines_come_also_while_nothing_is_finished(monkeypatch, capsys):
+    monkeypatch.setattr(_progress, "BETWEEN_S", 0.05)
+    with LogLines("measures", 3, "measure"):
+        assert [t.daemon for t in watchers()] == [True]
+        lines: list[str] = []
+        deadline = time.monotonic() + 30
+        while len(lines) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+            lines += capsys.readouterr().err.splitlines()
+    assert lines[:2] == ["measures: 0/3 measures, 0 s"] * 2
+    assert watchers() == []
+    assert capsys.readouterr().out == ""
+
+
+def test_nothing_watches_after_an_error_or_where_nothing_is_shown():
+    with pytest.raises(ValueError, match="mine"), LogLines("measures", 3, "measure"):
+        raise ValueError("mine")
+    assert watchers() == []
+    abandoned = track([1, 2], "numbers", unit="number")
+    next(abandoned)
+    assert len(watchers()) == 1
+    abandoned.close()
+    assert watchers() == []
+    with progress_bar("measures", 3, unit="measure", show=False):
+        assert watchers() == []
+
+
+@pytest.mark.parametrize(
+    ("n", "total", "unit", "words"),
+    [
+        (1, None, "figure", "1 figure,"),
+        (4, None, "figure", "4 figures,"),
+        (0, 1, "measure", "0/1 measure,"),
+        (1, 2, "study", "1/2 studies,"),
+        (2, 3, "thousand tracks", "2/3 thousand tracks,"),
+    ],
+)
+def test_what_is_counted_is_in_the_plural(capsys, n, total, unit, words):
+    clock = Clock()
+    with LogLines("them", total, unit, clock=clock) as bar:
+        bar.update(n)
+        clock.now = 3
+    assert capsys.readouterr().err.startswith(f"them: {words} 3 s")
 
 
 def test_track_gives_the_items_and_counts_them(monkeypatch, capsys):
     monkeypatch.setattr(_progress, "QUIET_S", 0.0)
     assert list(track(iter("abc"), "letters", unit="letter", total=3)) == ["a", "b", "c"]
-    assert capsys.readouterr().err == "letters: 3/3 letter, 0 s\n"
+    assert capsys.readouterr().err == "letters: 3/3 letters, 0 s\n"
     assert list(track([1, 2], "numbers", unit="number", show=False)) == [1, 2]
     assert capsys.readouterr().err == ""
 

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import textwrap
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -164,6 +165,12 @@ def test_overwrite_takes_results_folders_only(tmp_path):
         (("[stimuli]", "[stimuli"), "not valid TOML"),
         (('name = "kim2024-cnn@random:0"', 'name = "logmel"'), "'logmel' is named twice"),
         (('categories = ["Music"]\nn_boot', "n_boot"), "'categories' is missing"),
+        (('name = "kim2024-cnn@random:0"', 'name = "kim2024-cnn@random:x"'), "models[1].name: model name"),
+        (('name = "kim2024-cnn@random:0"', 'name = "kim2024-cnn@shuffled:0"'), "unknown control 'shuffled'"),
+        (('layers = ["pool1", "avg*"]', 'pooling = "segments:0"'), "models[1].pooling: no pooling 'segments:0'"),
+        (("n_bootstrap = 50", "n_bootstrap = 5"), "n_bootstrap is 5, expected 0 or 20 to 1,000,000"),
+        (('splits = "kfold"', 'splits = "kfolds"'), "did you mean 'kfold'?"),
+        (("n_splits = 3", "n_inner_folds = 1"), "n_inner_folds is 1, expected 0 or at least 2"),
     ],
 )
 def test_mistakes_in_a_recipe_are_named(tmp_path, change, message):
@@ -171,6 +178,54 @@ def test_mistakes_in_a_recipe_are_named(tmp_path, change, message):
         read_recipe(write(tmp_path, GOOD, change))
     assert message in str(caught.value)
     assert "study.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('name = "kim2024-cnn@random:0"', 'name = "kim2024-cnn@random:x"'),
+        ('layers = ["pool1", "avg*"]', 'pooling = "segments:0"'),
+        ("n_splits = 3", "n_splits = 0"),
+        ("n_splits = 3", "n_inner_folds = 1"),
+        ('splits = "kfold"', 'splits = "kfolds"'),
+        ('splits = "kfold"', "splits = 5"),
+        ('name = "rsa"', 'name = "rsa"\nn_bootstrap = 19'),
+        ('categories = ["Music"]', 'categories = ["Music"]\nn_bootstrap = 1_000_001'),
+    ],
+)
+def test_a_value_that_a_run_would_refuse_is_refused_at_its_line(tmp_path, old, new):
+    before, _, after = textwrap.dedent(GOOD).partition(old)
+    path = tmp_path / "study.toml"
+    path.write_text(before + new + (after.replace("n_bootstrap = 50\n", "") if "n_bootstrap" in new else after))
+    line = 1 + path.read_text().splitlines().index(new.splitlines()[-1])
+    key = new.splitlines()[-1].partition(" = ")[0]
+    with pytest.raises(RecipeError, match=rf"study\.toml:{line}: .*\b{key}(:| is) "):
+        read_recipe(path)
+
+
+def test_characters_that_the_font_lacks_are_named_once(tmp_path):
+    own_set(tmp_path / "mine", load_stimuli("demo").ids[:12])
+    file = tmp_path / "mine" / "stimuli.csv"
+    table = pd.read_csv(file)
+    table.replace({"category": {"mine": "mine 🎵", "other": "日 other"}}).to_csv(file, index=False)
+    measures = """
+    [[measures]]
+    name = "response-ratio"
+    categories = ["mine 🎵"]
+    n_bootstrap = 0
+    [[measures]]
+    name = "rsa"
+    n_permutations = 0
+    n_bootstrap = 0
+    """
+    quick = GOOD.partition("    [[measures]]")[0] + measures
+    path = write(tmp_path, quick, ('set = "demo"', 'set = "mine"'), ('categories = ["Music", "Speech"]', ""))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run_recipe(path, tmp_path / "out")
+    about = [str(w.message) for w in caught if "glyph" in str(w.message).lower()]
+    assert len(about) == 1
+    assert re.match(r"the font of the figures has no glyph for ('🎵', '日'|'日', '🎵'): names are drawn with", about[0])
 
 
 @pytest.mark.parametrize(
@@ -194,6 +249,12 @@ def test_a_measure_that_fails_late_leaves_nothing(tmp_path):
     with pytest.raises(BrainalignError, match="Tone"):
         run_recipe(path, tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["study.toml"]
+
+
+def test_what_only_the_data_can_refuse_names_the_measure(tmp_path):
+    path = write(tmp_path, GOOD, ("n_splits = 3", "n_splits = 400"))
+    with pytest.raises(BrainalignError, match=r"^component-encoding of logmel and demo-components: 400 folds of \d+"):
+        run_recipe(path, tmp_path / "out")
 
 
 def own_set(folder, ids, renamed=None):

@@ -569,7 +569,7 @@ def test_headline_without_music_takes_the_highest_ratio_and_without_either_what_
         in headline([rsa]).sentences[0]
     )
     other = Result("my-lab", estimates({"net": {"a": 0.1}}))
-    assert headline([other]).sentences == ("This run holds 1 estimates of my-lab.",)
+    assert headline([other]).sentences == ("This run holds 1 estimate of my-lab.",)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """RSA against rsatoolbox, scipy, brute-force resampling and expectation on noise."""
 
+import warnings
 from functools import partial
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -24,6 +26,25 @@ def responses(n=20, n_units=12, seed=0, mix=None, share=0.0, **kwargs):
     if mix is not None:
         values = (1 - share) * values + share * mix @ rng.standard_normal((mix.shape[1], n_units))
     return make_responses(values, [f"s{i}" for i in range(n)], **kwargs)
+
+
+class ReachedError(Exception):
+    """The computation has begun."""
+
+
+@pytest.mark.parametrize(("n", "n_bootstrap", "warns"), [(1000, 20, False), (1001, 20, True), (1001, 0, False)])
+def test_an_interval_of_many_stimuli_is_warned_of_before_it_is_computed(monkeypatch, n, n_bootstrap, warns):
+    def begin(*_: object) -> None:
+        raise ReachedError
+
+    monkeypatch.setattr(import_module("brainalign.measures.rsa"), "compute_rdm", begin)
+    data = responses(n, 2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(ReachedError):
+            rsa(data, data, n_bootstrap=n_bootstrap)
+    said = "RSA with an interval leaves out each of the 1,001 stimuli in turn, which may take hours; n_bootstrap = 0 "
+    assert [str(w.message) for w in caught] == [said + "leaves the interval away"] * warns
 
 
 def test_rdm_equals_scipy_and_rsatoolbox():

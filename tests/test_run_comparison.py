@@ -331,7 +331,7 @@ class TestPage:
 class TestFigure:
     def test_dots_stand_at_the_values(self, two):
         compared = compare_runs(two)
-        shown = main_estimates(compared.both)
+        shown = main_estimates(compared.both, compared.statistics)
         ax = plot_run_comparison(new_figure(6, 4).subplots(), shown, compared.names)
         for container, name in zip(ax.containers, compared.names, strict=True):
             np.testing.assert_array_equal(container[0].get_xdata(), shown[f"value|{name}"])
@@ -343,7 +343,8 @@ class TestFigure:
     def test_the_layer_chosen_on_training_sounds_stands_for_a_model(self, tmp_path):
         table = [*rows(0), {**rows(0)[0], "layer": "chosen"}]
         runs = [folder(tmp_path / n, table) for n in ("one", "two")]
-        assert list(main_estimates(compare_runs(runs).both)["layer"]) == ["chosen"]
+        compared = compare_runs(runs)
+        assert list(main_estimates(compared.both, compared.statistics)["layer"]) == ["chosen"]
 
 
 class TestCommand:

@@ -164,7 +164,7 @@ class TestMeasures:
         module: Any = importlib.import_module("measure_for_test")
 
         def ask() -> Any:
-            own = {"function": module.measure, "options": {}, "source": source_digest(module.measure)}
+            own = {"function": module.measure, "options": {}, "source": source_digest(module.measure), "about": ""}
             with open_engine(cluster=outside.address) as engine:
                 return next(engine.run([Task("own", _measure, own)]))[1]
 

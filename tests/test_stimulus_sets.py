@@ -186,9 +186,15 @@ class TestBadFiles:
         with pytest.raises(StimulusError, match=r"lab: the files of 2 of 3 stimuli are not in .*: y, z$"):
             read_stimulus_set(write_set(tmp_path / "lab", table))
 
-    @pytest.mark.parametrize("file", ["audio/" + "x" * 300 + ".wav", "audio/\0a.wav"])
-    def test_a_name_that_no_file_can_have(self, tmp_path: Path, file: str) -> None:
-        with pytest.raises(StimulusError, match=r"the files of 1 of 1 stimuli are not in .*: y$"):
+    @pytest.mark.parametrize(
+        ("file", "message"),
+        [
+            ("audio/" + "x" * 300 + ".wav", r"the files of 1 of 1 stimuli are not in .*: y$"),
+            ("audio/\0a.wav", r"column 'file': .* has the sign U\+0000, which is not seen"),
+        ],
+    )
+    def test_a_name_that_no_file_can_have(self, tmp_path: Path, file: str, message: str) -> None:
+        with pytest.raises(StimulusError, match=message):
             read_stimulus_set(write_set(tmp_path / "lab", HEADER + f"y,{file},M\n"))
 
     @pytest.mark.parametrize("file", ["../outside.wav", "audio/../../outside.wav", "{outside}"])

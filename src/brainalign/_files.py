@@ -6,10 +6,12 @@ import errno
 import hashlib
 import io
 import os
+import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -30,11 +32,25 @@ _REMEDIES = {
     errno.EPERM: _PLACE,
     errno.EIO: "see to the disk",
 }
+_ODD = re.compile(r"[^\w.-]+")
 _LOCK = ".brainalign-lock"
 #: A hundred years: beyond it is no date.
 MAX_AGE_DAYS = 36_500
 #: What a file system answers that knows no locks.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+def file_name(name: str) -> str:
+    """Return a name in letters that every file system takes: others become underscores."""
+    return _ODD.sub("_", name)
+
+
+def file_names(names: Sequence[str]) -> list[str]:
+    """Return a file name for each name; those that would share one, on any system, get a digest of the name as well."""
+    plain = [file_name(name) for name in names]
+    n_of = Counter(p.casefold() for p in plain)
+    digests = [hashlib.sha256(name.encode()).hexdigest()[:8] for name in names]
+    return [p if n_of[p.casefold()] == 1 else f"{p}-{d}" for p, d in zip(plain, digests, strict=True)]
 
 
 @contextmanager

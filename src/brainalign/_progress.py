@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, Protocol, Self, TextIO, TypeVar
@@ -93,6 +94,8 @@ def _draws(stream: TextIO | None) -> bool:
 class LogLines:
     """Writes a line now and then: how many of how many, the time that has passed, and the time left.
 
+    Within a ``with`` block a thread sees to it that lines come also while nothing is finished.
+
     Parameters
     ----------
     what, total, unit, done
@@ -108,6 +111,9 @@ class LogLines:
         self.before = self.n = done
         self.clock = clock
         self.start = self.latest = clock()
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name=f"progress of {what}", daemon=True)
 
     def update(self, n: int = 1) -> None:
         """Count `n` more, and write a line if it is time for one.
@@ -117,27 +123,56 @@ class LogLines:
         n : int
             How many.
         """
-        self.n += n
+        with self._lock:
+            self.n += n
+            self._write_if_due()
+
+    def _watch(self) -> None:
+        while not self._over.wait(self._wait_s()):
+            with self._lock:
+                if not self._over.is_set():
+                    self._write_if_due()
+
+    def _wait_s(self) -> float:
+        """Return the time until a line is due; not less than a hundredth of the time between lines."""
         now = self.clock()
-        if now - self.latest >= max(BETWEEN_S, (now - self.start) / 10) and self.n != self.total:
+        return max(self.latest + self._between_s(now) - now, BETWEEN_S / 100)
+
+    def _between_s(self, now: float) -> float:
+        return max(BETWEEN_S, (now - self.start) / 10)
+
+    def _write_if_due(self) -> None:
+        now = self.clock()
+        # The last line of all is written when the block ends.
+        if now - self.latest >= self._between_s(now) and self.n != self.total:
             self.latest = now
             self._write(now - self.start)
 
     def _write(self, passed: float) -> None:
         of = "" if self.total is None else f"/{self.total}"
-        line = f"{self.what}: {self.n}{of} {self.unit}, {duration(passed)}"
+        many = self.n if self.total is None else self.total
+        line = f"{self.what}: {self.n}{of} {self.unit if many == 1 else _plural(self.unit)}, {duration(passed)}"
         new = self.n - self.before
         if self.total is not None and self.n < self.total and new:
             line += f", {duration(passed / new * (self.total - self.n))} left"
         print(line, file=sys.stderr, flush=True)
 
     def __enter__(self) -> Self:
+        self._thread.start()
         return self
 
     def __exit__(self, *why: object) -> None:
+        self._over.set()
+        self._thread.join()
         passed = self.clock() - self.start
         if passed >= QUIET_S:
             self._write(passed)
+
+
+def _plural(unit: str) -> str:
+    if unit.endswith("s"):
+        return unit
+    return f"{unit[:-1]}ies" if unit.endswith("y") else f"{unit}s"
 
 
 def duration(seconds: float) -> str:

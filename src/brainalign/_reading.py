@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tomllib
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -36,7 +37,9 @@ LIMIT_VARIABLE = "BRAINALIGN_MAX_UNPACKED_GIB"
 #: which names like ``-0RWZT`` begin with, whatever calls a function or another program.
 _FORMULA = re.compile(r"[\t\r\n=\uff1d]|[+\-@\uff0b\uff0d\uff20](?=.*(\||[^\W\d]\w*\s*\())", re.DOTALL)
 _FIRST_CODES = [ord(sign) for sign in "\t\r\n=+-@\uff1d\uff0b\uff0d\uff20"]
-_RETURN = ord("\r")
+#: What is not seen: controls (C0, DEL, C1), separators of lines, and what turns the direction of the text after it.
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_FIRST_MARK, _MARKS = 0x61C, [0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)]
 
 
 @contextmanager
@@ -150,11 +153,29 @@ def read_text(path: Path, what: str, error: type[BrainalignError], limit: int = 
 
 def read_toml_text(path: Path, what: str, error: type[BrainalignError]) -> str:
     """Read the text of a TOML file that ``tomllib`` can be given: it takes minutes for keys of ten thousand parts."""
-    text = read_text(path, what, error, TOML_BYTES)
+    try:
+        text = read_text(path, what, error, TOML_BYTES)
+    except error as why:
+        if not isinstance(wrong := why.__cause__, UnicodeDecodeError):
+            raise
+        line = wrong.object.count(b"\n", 0, wrong.start) + 1
+        byte = wrong.object[wrong.start]
+        raise error(f"{path}:{line} cannot be read as {what}: 0x{byte:02x} is not UTF-8; save it as UTF-8") from why
     if long := _LONG_KEY.search(text):
         line = text.count("\n", 0, long.start()) + 1
         raise error(f"{path.name}, line {line}: a key of more than 32 parts with dots between them")
     return text
+
+
+def parse_toml(text: str, path: Path, error: type[BrainalignError]) -> dict[str, Any]:
+    """Parse a TOML text; the message has the line of its file."""
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as why:
+        said = reason(why).replace("Cannot overwrite a value", "a key or table that stands twice")
+        at = re.search(r" \(at line (\d+), column (\d+)\)$", said)
+        where, said = (f":{at[1]}", f"{said[: at.start()]}, at column {at[2]}") if at else ("", said)
+        raise error(f"{path}{where} is not valid TOML: {said}") from why
 
 
 def read_json(path: Path, what: str, error: type[BrainalignError]) -> Any:
@@ -274,7 +295,11 @@ def formula(text: str) -> bool:
 
 
 def check_names(names: Iterable[Any] | NDArray[Any], what: str, error: type[BrainalignError]) -> None:
-    """Raise if a name would be run as a formula by the spreadsheet in which a table of results is opened.
+    """Raise if a name would be run as a formula by a spreadsheet, or has signs that are not seen.
+
+    Refused are controls (C0, DEL and C1), separators of lines, and the marks, embeddings, overrides and isolates of
+    direction (U+061C, U+200E, U+200F, U+202A to U+202E, U+2066 to U+2069), with which the numbers after a name read
+    backwards.
 
     Parameters
     ----------
@@ -290,9 +315,19 @@ def check_names(names: Iterable[Any] | NDArray[Any], what: str, error: type[Brai
         return
     array = np.ascontiguousarray(array.astype(np.str_)).ravel()
     codes = array.view(np.uint32).reshape(array.size, -1)
-    for name in array[np.isin(codes[:, :1], _FIRST_CODES).any(axis=1) | (codes == _RETURN).any(axis=1)]:
+    # What is below a bound wraps around to the largest numbers; 0 also fills the rows up.
+    unseen = (codes - 1 < 0x1F) | (codes - 0x7F < 0x21)
+    unseen[:, :-1] |= (codes[:, :-1] == 0) & (codes[:, 1:] != 0)
+    if codes.max() >= _FIRST_MARK:
+        unseen |= np.isin(codes, _MARKS)
+    for name in array[np.isin(codes[:, :1], _FIRST_CODES).any(axis=1) | unseen.any(axis=1)]:
         if formula(str(name)):
             raise error(
                 f"{what} {str(name)[:60]!r} would be a formula in a spreadsheet that opens the results; let it begin "
                 f"with a letter or a number"
+            )
+        if found := _UNSEEN.search(str(name)):
+            raise error(
+                f"{what} {str(name)[:60]!a} has the sign U+{ord(found[0]):04X}, which is not seen and can turn or "
+                f"break the text around it; take it away"
             )

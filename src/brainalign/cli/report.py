@@ -57,12 +57,12 @@ def report(
 def _sum_up(run: SavedRun, as_json: bool) -> None:
     from brainalign.report.run_comparison_page import summary_of
 
-    rows = summary_of(run)
+    rows, further = summary_of(run)
     page = run.page.resolve() if run.page.is_file() else None
     if as_json:
-        shown = rows[
-            ["measure", "model", "layer", "brain", "target", "statistic", "value", "ci_low", "ci_high", "p", "n"]
-        ]
+        extra = dict.fromkeys(c for columns in further.values() for c in columns if c != "brain")
+        about = ["measure", "model", "layer", "brain", "target", *extra, "statistic"]
+        shown = rows[[*about, "value", "ci_low", "ci_high", "p", "n"]]
         content = {
             "folder": str(run.folder), "title": run.title, "question": run.question, "answer": list(run.answer),
             "estimates": json.loads(shown.to_json(orient="records")), "n_estimates": len(run.table),
@@ -70,16 +70,18 @@ def _sum_up(run: SavedRun, as_json: bool) -> None:
         }  # fmt: skip
         print_json(content)
         return
-    from brainalign.report.words import records, scores
+    from brainalign.report.words import records, scores, told_apart
 
     for line in (run.title, run.question, *run.answer):
         typer.echo(line)
     columns = ("measure", "model", "layer", "target", "statistic")
+    any_further = any(further.values())
     cells = []
     for row in records(rows):
         value, low, high = scores(row)
-        cells.append([*(row[c] for c in columns), value, f"{low} to {high}" if low else "no interval"])
-    print_table([*columns, "value", "interval"], cells)
+        about = [row[c] for c in columns] + [" · ".join(told_apart(row, further[row["measure"]]))] * any_further
+        cells.append([*about, value, f"{low} to {high}" if low else "no interval"])
+    print_table([*columns, *["further"] * any_further, "value", "interval"], cells)
     typer.echo(f"{len(rows)} of {len(run.table)} estimates; all: {run.folder / 'results.csv'}")
     for warning in run.warnings:
         typer.echo(f"beware: {warning}")

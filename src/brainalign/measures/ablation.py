@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from brainalign.errors import MeasureError, did_you_mean, name_some
 from brainalign.measures.readout import average_precision, fit_scores
-from brainalign.measures.resampling import Seed
+from brainalign.measures.resampling import Seed, Share
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.selectivity import FRACTION, Index, n_selected, rank_units
 from brainalign.measures.targets import Part, label_sets, make_parts
@@ -45,7 +45,7 @@ def ablation(
     output: Output = "auto",
     protocol: Protocol = "brainalign",
     index: Index = "welch-t",
-    fraction: float = FRACTION,
+    fraction: Share = FRACTION,
     allow_overlap: bool = False,
     seed: Seed = 0,
 ) -> Result:

@@ -16,7 +16,7 @@ from brainalign.measures.rdm import DIMS as RDM_DIMS
 from brainalign.measures.rdm import NOISELESS, Distance, RDMs, align_rdms, check_rdms, compute_rdms, pair_values
 from brainalign.measures.rdm_compare import Comparison, check_comparison, check_varied, compare_rdms
 from brainalign.measures.rdm_noise import Shrinkage
-from brainalign.measures.resampling import Count, Level, Seed
+from brainalign.measures.resampling import Count, Level, Resamples, Seed
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.rsa import MINIMUM_STIMULI
 from brainalign.measures.score_inference import Bootstrap, ScoreInference, infer_scores
@@ -50,7 +50,7 @@ def compare_models(
     controls: list[str] | None = None,
     by: str = "subject",
     bootstrap: Bootstrap = "stimuli",
-    n_bootstrap: Count = 1000,
+    n_bootstrap: Resamples = 1000,
     n_permutations: Count = 1000,
     fdr: AdjustMethod = "fdr_bh",
     level: Level = 0.95,

@@ -34,11 +34,11 @@ from brainalign.measures.component_predictors import (
     unit_correlations,
 )
 from brainalign.measures.encoding import CHOSEN
-from brainalign.measures.resampling import Count, Level, Seed, check_seed, draw_counts, draw_orders
+from brainalign.measures.resampling import Count, Level, Resamples, Seed, check_seed, draw_counts, draw_orders
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.ridge import decompose_splits
 from brainalign.measures.selectivity import selectivity
-from brainalign.measures.splits import Split, split_responses
+from brainalign.measures.splits import Split, SplitCount, Splits, split_responses
 from brainalign.measures.targets import Targets, find_targets
 from brainalign.responses import Responses, align, average_repetitions, check_responses, units_by_layer
 
@@ -59,10 +59,10 @@ def component_match(
     component: str | None = None,
     baselines: list[str] | None = None,
     group: str | None = None,
-    splits: str | Sequence[Split] = "tuckute2023",
-    n_splits: int = 10,
+    splits: Splits = "tuckute2023",
+    n_splits: SplitCount = 10,
     n_permutations: Count = 1000,
-    n_bootstrap: Count = 1000,
+    n_bootstrap: Resamples = 1000,
     level: Level = 0.95,
     seed: Seed = 0,
 ) -> Result:

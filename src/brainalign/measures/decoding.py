@@ -44,7 +44,7 @@ from brainalign.measures.decoding_scores import (
 )
 from brainalign.measures.region_decoder import PUBLISHED_REGIONS, RegionDecoder
 from brainalign.measures.region_penalties import FoldScore
-from brainalign.measures.resampling import Count, Level, Seed, draw_counts
+from brainalign.measures.resampling import Count, Level, Resamples, Seed, draw_counts
 from brainalign.measures.result import Result, result_table
 from brainalign.responses import Responses, align, average_repetitions, check_responses, units_by_layer
 from brainalign.stats import permute_labels
@@ -77,7 +77,7 @@ def decoding(
     n_way: Annotated[int, Field(ge=2)] | None = None,
     top_k: Sequence[int] = (1, 5),
     n_permutations: Count = 1000,
-    n_bootstrap: Count = 1000,
+    n_bootstrap: Resamples = 1000,
     level: Level = 0.95,
     seed: Seed = 0,
 ) -> Result:

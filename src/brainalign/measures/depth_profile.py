@@ -7,20 +7,20 @@ compared between regions (Tuckute et al. 2023, PLoS Biology, e3002366, Figure 7)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from pydantic import Field
 
 from brainalign.brain.data import BrainData
 from brainalign.errors import MeasureError, did_you_mean
 from brainalign.measures.encoding import CHOSEN
-from brainalign.measures.resampling import Count, Level, Seed, draw_counts, interval
+from brainalign.measures.resampling import Level, Resamples, Seed, draw_counts, interval
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.scores import FoldRule, Statistic
-from brainalign.measures.splits import Split
+from brainalign.measures.splits import SplitCount, Splits
 from brainalign.measures.voxel_encoding import voxel_encoding
 from brainalign.measures.voxel_fits import ALL_UNITS, Correction, Groups, group_units
 from brainalign.responses import Responses, describe, units_by_layer
@@ -38,14 +38,14 @@ def depth_profile(
     brain: BrainData | Responses,
     *,
     reference: str = "primary",
-    splits: str | Sequence[Split] = "tuckute2023",
-    n_splits: int = 10,
+    splits: Splits = "tuckute2023",
+    n_splits: SplitCount = 10,
     protocol: Literal["brainalign", "tuckute2023"] = "brainalign",
     statistic: Statistic = "r2",
     correction: Correction = "none",
-    min_reliability: float | None = None,
+    min_reliability: Annotated[float, Field(ge=0, lt=1)] | None = None,
     folds: FoldRule = "median",
-    n_bootstrap: Count = 1000,
+    n_bootstrap: Resamples = 1000,
     level: Level = 0.95,
     seed: Seed = 0,
 ) -> Result:
@@ -104,7 +104,7 @@ def depth_profile_of(
     encoding: Result,
     *,
     reference: str = "primary",
-    n_bootstrap: Count = 1000,
+    n_bootstrap: Resamples = 1000,
     level: Level = 0.95,
     seed: Seed = 0,
 ) -> Result:

@@ -16,16 +16,15 @@ from typing import Annotated, Any, Literal, get_args
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from pydantic import Field
 
 from brainalign.brain.data import BrainData
 from brainalign.errors import MeasureError, did_you_mean
 from brainalign.measures.layer_fits import CHOSEN, LayerFit, Penalties, Positions, fit_layer, permuted_p, take_better
-from brainalign.measures.resampling import Count, Level, Seed, draw_counts, draw_orders, interval
+from brainalign.measures.resampling import Count, Level, Resamples, Seed, ZeroOr, draw_counts, draw_orders, interval
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.ridge import decompose_splits
 from brainalign.measures.scores import score
-from brainalign.measures.splits import Split, make_splits, split_responses, stimulus_labels
+from brainalign.measures.splits import Split, SplitCount, Splits, make_splits, split_responses, stimulus_labels
 from brainalign.responses import Responses, align, average_repetitions, check_responses, units_by_layer
 
 __all__ = ["CHOSEN", "MINIMUM_STIMULI", "component_encoding"]
@@ -47,16 +46,16 @@ def component_encoding(
     responses: Responses,
     brain: BrainData | Responses,
     *,
-    splits: str | Sequence[Split] = "tuckute2023",
-    n_splits: int = 10,
+    splits: Splits = "tuckute2023",
+    n_splits: SplitCount = 10,
     groups: str | None = None,
     protocol: Protocol = "brainalign",
-    n_inner_folds: Annotated[int, Field(ge=0)] = 0,
+    n_inner_folds: Annotated[int, ZeroOr(2)] = 0,
     penalty: Penalty = "per target",
     dtype: Precision = "float64",
     device: str | None = None,
     n_permutations: Count = 1000,
-    n_bootstrap: Count = 1000,
+    n_bootstrap: Resamples = 1000,
     level: Level = 0.95,
     seed: Seed = 0,
 ) -> Result:

@@ -42,7 +42,7 @@ from brainalign.measures.encoding_map_rows import (
     unique_rows,
 )
 from brainalign.measures.feature_spaces import FeatureSpace, Members, find_spaces
-from brainalign.measures.resampling import LEAST_SAMPLES, Count, Level, Seed
+from brainalign.measures.resampling import LEAST_SAMPLES, Level, Resamples, Seed
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.voxel_fits import group_units
 from brainalign.responses import Responses, align, average_repetitions, check_responses
@@ -70,7 +70,7 @@ def encoding_map(
     n_folds: Annotated[int, Field(ge=2)] = 5,
     alphas: Sequence[float] | None = None,
     n_permutations: Annotated[int, Field(ge=20, le=1_000_000)] = 1000,
-    n_bootstrap: Count = 1000,
+    n_bootstrap: Resamples = 1000,
     level: Level = 0.95,
     seed: Seed = 0,
 ) -> Result:

@@ -8,7 +8,7 @@ intervals, differences and their tests are of means over splits, as in Nadeau & 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,8 +113,9 @@ def leaderboard(
     Raises
     ------
     MeasureError
-        If nothing ranks models, or a label or target is unknown.
+        If these are no results, nothing ranks models, or a label or target is unknown.
     """
+    _check_results(results)
     found, notes = gather_benchmarks(results, brains, measures, targets, per_target)
     boards = [_rank(b, generalise_to, alpha, correction) for b in found]
     compared = [r for r in asked_results(results, measures) if r.kind == "compare-models"]
@@ -139,6 +140,16 @@ def leaderboard(
         settings={"alpha": alpha, "correction": correction, "generalise_to": generalise_to, "per_target": per_target},
         notes=[*notes, *_absences(facts, table)],
     )
+
+
+def _check_results(results: object) -> None:
+    """Raise for what is easily taken for a list of results: one alone, or a mapping of them."""
+    if isinstance(results, Mapping | Result) or not isinstance(results, Iterable):
+        hint = "; give its values" if isinstance(results, Mapping) else ""
+        raise MeasureError(f"results is a {type(results).__name__}, expected a list of Result{hint}")
+    for i, result in enumerate(results):
+        if not isinstance(result, Result):
+            raise MeasureError(f"results[{i}] is a {type(result).__name__}, expected a Result, as measures return it")
 
 
 _Board = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]

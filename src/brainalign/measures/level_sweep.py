@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainalign.errors import MeasureError
-from brainalign.measures.resampling import Count, Level, Seed, draw_counts
+from brainalign.measures.resampling import Level, Resamples, Seed, Share, draw_counts
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.selective import (
     CONDITIONAL,
@@ -44,10 +44,10 @@ def level_sweep(
     power_ratios: Sequence[float] = POWER_RATIOS,
     level_rms: float | None = None,
     index: Index = "welch-t",
-    fraction: float = FRACTION,
+    fraction: Share = FRACTION,
     allow_overlap: bool = False,
     alternative: Alternative = "greater",
-    n_bootstrap: Count = 1000,
+    n_bootstrap: Resamples = 1000,
     level: Level = 0.95,
     seed: Seed = 0,
 ) -> Result:

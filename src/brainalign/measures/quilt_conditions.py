@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainalign.errors import MeasureError, did_you_mean
-from brainalign.measures.resampling import Count, Level, Seed, draw_counts
+from brainalign.measures.resampling import Count, Level, Resamples, Seed, draw_counts
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.selective import finite_interval, weighted_r
 from brainalign.responses import Responses, average_repetitions, check_responses
@@ -27,7 +27,7 @@ def quilt_conditions(
     segment_column: str = "segment_ms",
     within: str | None = None,
     n_permutations: Count = 1000,
-    n_bootstrap: Count = 1000,
+    n_bootstrap: Resamples = 1000,
     level: Level = 0.95,
     seed: Seed = 0,
 ) -> Result:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from brainalign.errors import MeasureError
 from brainalign.measures.ratio import negative_note
-from brainalign.measures.resampling import Count, Level, Seed, draw_counts
+from brainalign.measures.resampling import Level, Resamples, Seed, Share, draw_counts
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.selective import (
     CONDITIONAL,
@@ -53,10 +53,10 @@ def quilt_sweep(
     protocol: QuiltProtocol = "overath2015",
     order: Order = "matched",
     index: Index = "welch-t",
-    fraction: float = FRACTION,
+    fraction: Share = FRACTION,
     allow_overlap: bool = False,
     alternative: Alternative = "greater",
-    n_bootstrap: Count = 1000,
+    n_bootstrap: Resamples = 1000,
     level: Level = 0.95,
     seed: Seed = 0,
 ) -> Result:

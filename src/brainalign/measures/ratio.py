@@ -10,13 +10,17 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from brainalign.errors import MeasureError, did_you_mean
-from brainalign.measures.resampling import Count, Level, Seed, draw_counts, interval
+from brainalign.measures.resampling import Level, Resamples, Seed, draw_counts, interval
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.targets import find_targets
 from brainalign.responses import Responses
 from brainalign.stats import rank_sum
 
 Array = NDArray[np.float64]
+#: The target of the units of a layer that are averaged.
+MEAN_OF_UNITS = "mean of units"
+#: What the note says of a ratio of responses some of which are negative.
+NOT_A_GAIN = "the ratio is not a gain factor"
 
 
 def response_ratio(
@@ -25,7 +29,7 @@ def response_ratio(
     categories: Sequence[str],
     group: str | None = None,
     alternative: Literal["two-sided", "greater", "less"] = "two-sided",
-    n_bootstrap: Count = 1000,
+    n_bootstrap: Resamples = 1000,
     level: Level = 0.95,
     seed: Seed = 0,
 ) -> Result:
@@ -117,7 +121,7 @@ def response_ratio(
 def negative_note(values: Array) -> str:
     """Return the note for a ratio of responses some of which are negative; empty if none is."""
     negative = int((values < 0).sum())
-    return f"{negative} of {values.size} responses are negative, so the ratio is not a gain factor" if negative else ""
+    return f"{negative} of {values.size} responses are negative, so {NOT_A_GAIN}" if negative else ""
 
 
 def _along_units(responses: Responses) -> list[str]:
@@ -141,7 +145,7 @@ def _profiles(responses: Responses, group: str | None) -> xr.DataArray:
         "model": ("profile", [source if is_model else ""] * len(names)),
         "brain": ("profile", ["" if is_model else source] * len(names)),
         "layer": ("profile", [str(n) for n in names] if group == "layer" else blank),
-        "target": ("profile", ["mean of units"] * len(names) if group == "layer" else [str(n) for n in names]),
+        "target": ("profile", [MEAN_OF_UNITS] * len(names) if group == "layer" else [str(n) for n in names]),
     }
     return xr.DataArray(values, dims=("profile", "stimulus"), coords=coords)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brainalign.errors import MeasureError, did_you_mean
-from brainalign.measures.resampling import Count, Level, Seed, draw_counts
+from brainalign.measures.resampling import Level, Resamples, Seed, Share, draw_counts
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.selective import CONDITIONAL, RANK_SUM, about_row, combined_rank_sum, finite_interval
 from brainalign.measures.selectivity import FRACTION, Index, n_selected, rank_units
@@ -31,12 +31,12 @@ def readout(
     column: str = "category",
     protocol: Protocol = "brainalign",
     n_slices: int = 4,
-    fraction: float = FRACTION,
+    fraction: Share = FRACTION,
     index: Index = "welch-t",
     per_category: bool = True,
     genre: str | None = None,
     allow_overlap: bool = False,
-    n_bootstrap: Count = 1000,
+    n_bootstrap: Resamples = 1000,
     level: Level = 0.95,
     seed: Seed = 0,
 ) -> Result:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import NormalDist
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from brainalign.brain.data import BrainData
 from brainalign.brain.reliability import nh2015_reliability, unit_reliability
 from brainalign.errors import MeasureError, did_you_mean
-from brainalign.measures.resampling import LEAST_SAMPLES, Count, Level, Seed
+from brainalign.measures.resampling import LEAST_SAMPLES, Level, Resamples, Seed
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.scores import median_present
 from brainalign.measures.voxel_fits import Groups, group_units
@@ -29,8 +30,8 @@ def reliability(
     brain: BrainData | Responses,
     *,
     statistics: Sequence[Reliability] = ("split-half", "noise-ceiling"),
-    max_splits: int = 100,
-    n_bootstrap: Count = 1000,
+    max_splits: Annotated[int, Field(ge=1)] = 100,
+    n_bootstrap: Resamples = 1000,
     level: Level = 0.95,
     seed: Seed = 0,
 ) -> Result:

@@ -4,22 +4,58 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from brainalign.errors import MeasureError
 from brainalign.stats import bca_limits, bootstrap_counts, permute_labels, shifted_percentile_limits
 
 Array = NDArray[np.float64]
-#: Types of options that measures share; a recipe is held to their limits before anything is computed.
-Count = Annotated[int, Field(ge=0, le=1_000_000)]
-Level = Annotated[float, Field(gt=0, lt=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+@dataclass(frozen=True)
+class ZeroOr:
+    """Limits of a whole number of which 0 means without, and a few mean nothing.
+
+    Attributes
+    ----------
+    least : int
+        From here on it says something.
+    most : int or None
+        Up to here, if there is a limit.
+    """
+
+    least: int
+    most: int | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        most = {} if self.most is None else {"maximum": self.most}
+        too_few = {"exclusiveMinimum": 0, "exclusiveMaximum": self.least}
+        return {**handler(schema), "minimum": 0, **most, "not": too_few}
+
+    def _check(self, value: int) -> int:
+        if value == 0 or (value >= self.least and (self.most is None or value <= self.most)):
+            return value
+        expected = f"0 or at least {self.least}" if self.most is None else f"0 or {self.least} to {self.most:,}"
+        raise PydanticCustomError("expected", "{words}", {"words": expected})
+
+
 #: Fewer bootstrap samples have no tails.
 LEAST_SAMPLES = 20
+#: Types of options that measures share; a recipe is held to their limits before anything is computed.
+Count = Annotated[int, Field(ge=0, le=1_000_000)]
+Resamples = Annotated[int, ZeroOr(LEAST_SAMPLES, 1_000_000)]
+Level = Annotated[float, Field(gt=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Share = Annotated[float, Field(gt=0, le=1)]
 #: Note beside an interval that takes the place of BCa.
 NO_BCA = "percentile interval, shifted by the bias of the resamples: BCa does not exist"
 

@@ -7,6 +7,7 @@ independent, so the p is from permuted stimulus labels and the interval from res
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from brainalign.errors import MeasureError
 from brainalign.measures.rdm import NOISELESS, Distance, compute_rdm, pair_values
 from brainalign.measures.rdm_compare import Comparison, check_comparison, check_varied
 from brainalign.measures.rdm_inference import permuted_scores, weighted_scores
-from brainalign.measures.resampling import Count, Level, Seed, draw_counts, draw_orders, interval
+from brainalign.measures.resampling import Count, Level, Resamples, Seed, draw_counts, draw_orders, interval
 from brainalign.measures.result import Result, result_table
 from brainalign.responses import Responses, align, average_repetitions, units_by_layer
 from brainalign.stats import permutation_p
@@ -27,6 +28,8 @@ Array = NDArray[np.float64]
 
 #: Fewer stimuli have too few different permutations and resamples to say anything.
 MINIMUM_STIMULI = 6
+#: With more stimuli an interval takes long: each is left out in turn, and all pairs of the others are compared.
+MANY_STIMULI = 1000
 
 
 def rsa(
@@ -36,7 +39,7 @@ def rsa(
     distance: Distance = "correlation",
     comparison: Comparison = "spearman",
     n_permutations: Count = 1000,
-    n_bootstrap: Count = 1000,
+    n_bootstrap: Resamples = 1000,
     level: Level = 0.95,
     seed: Seed = 0,
 ) -> Result:
@@ -57,7 +60,7 @@ def rsa(
     n_permutations : int
         Permutations of stimulus labels for the p. 0 leaves it empty.
     n_bootstrap : int
-        Resamples of stimuli for the interval. 0 leaves it empty.
+        Resamples of stimuli for the interval. 0 leaves it empty, which saves hours with thousands of stimuli.
     level : float
         Coverage of the interval.
     seed : int
@@ -84,6 +87,12 @@ def rsa(
     n = measured.sizes["stimulus"]
     if n < MINIMUM_STIMULI:
         raise MeasureError(f"RSA needs at least {MINIMUM_STIMULI} stimuli, found {n}")
+    if n > MANY_STIMULI and n_bootstrap > 0:
+        warnings.warn(
+            f"RSA with an interval leaves out each of the {n:,} stimuli in turn, which may take hours; "
+            f"n_bootstrap = 0 leaves the interval away",
+            stacklevel=2,
+        )
     brain_rdm = compute_rdm(measured, distance)
     own_distance = NOISELESS.get(distance, distance)
     rdms = {

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from pydantic import Field
 
 from brainalign.errors import MeasureError, did_you_mean
 from brainalign.measures.resampling import Count, Seed
@@ -27,8 +28,8 @@ def segregation(
     categories: Sequence[str],
     column: str = "category",
     protocol: Protocol = "brainalign",
-    n_bins: int = 64,
-    perplexity: float = 30.0,
+    n_bins: Annotated[int, Field(ge=1)] = 64,
+    perplexity: Annotated[float, Field(gt=0)] = 30.0,
     n_permutations: Count = 1000,
     seed: Seed = 0,
 ) -> Result:

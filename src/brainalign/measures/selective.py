@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from brainalign.brain.data import BrainData
 from brainalign.errors import MeasureError
 from brainalign.measures.ratio import negative_note
-from brainalign.measures.resampling import Count, Level, Seed, draw_counts, draw_orders, interval
+from brainalign.measures.resampling import Count, Level, Resamples, Seed, Share, draw_counts, draw_orders, interval
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.selectivity import FRACTION, Index, rank_units
 from brainalign.measures.targets import Part, Parts, make_parts
@@ -33,10 +33,10 @@ def selective_ratio(
     categories: Sequence[str],
     column: str = "category",
     index: Index = "welch-t",
-    fraction: float = FRACTION,
+    fraction: Share = FRACTION,
     allow_overlap: bool = False,
     alternative: Alternative = "greater",
-    n_bootstrap: Count = 1000,
+    n_bootstrap: Resamples = 1000,
     level: Level = 0.95,
     seed: Seed = 0,
 ) -> Result:
@@ -134,10 +134,10 @@ def selective_profile(
     categories: Sequence[str],
     column: str = "category",
     index: Index = "welch-t",
-    fraction: float = FRACTION,
+    fraction: Share = FRACTION,
     allow_overlap: bool = False,
     n_permutations: Count = 1000,
-    n_bootstrap: Count = 1000,
+    n_bootstrap: Resamples = 1000,
     level: Level = 0.95,
     seed: Seed = 0,
 ) -> Result:

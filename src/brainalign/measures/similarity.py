@@ -23,13 +23,12 @@ from brainalign.measures.alignment_inference import (
 )
 from brainalign.measures.jackknife import lone_stimulus
 from brainalign.measures.representation import checked_array, reduce_units
-from brainalign.measures.resampling import Count, Level, Seed, draw_orders
+from brainalign.measures.resampling import Count, Level, Seed, Share, draw_orders
 from brainalign.measures.result import Result, result_table
 from brainalign.responses import Responses, align, average_repetitions, check_responses, units_by_layer
 
 Array = NDArray[np.float64]
 Bandwidth = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(gt=0, le=1)]
 
 #: Fewer stimuli have too few different permutations to say anything.
 MINIMUM_STIMULI = 6

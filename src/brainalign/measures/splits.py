@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from brainalign.errors import MeasureError, did_you_mean, name_some
 from brainalign.responses import Responses
@@ -28,6 +30,21 @@ LABELLED = SPLITS[2:]
 LEAST_TEST, LEAST_STIMULI = 3, 8
 #: Fewer training stimuli cannot be left out one by one.
 LEAST_TRAIN = 3
+
+
+def _known_way(splits: object) -> object:
+    """Refuse an unknown name, before anything is computed."""
+    if not isinstance(splits, Sequence) or (isinstance(splits, str) and splits not in SPLITS):
+        hint = did_you_mean(splits, SPLITS)
+        raise PydanticCustomError("expected", "{words}", {"words": f"the name of a way to split; {hint}"})
+    return splits
+
+
+#: Types of options that measures share, as those of ``resampling``. TOML can write names alone.
+Splits = Annotated[
+    str | Sequence[Split], BeforeValidator(_known_way), WithJsonSchema({"type": "string", "enum": list(SPLITS)})
+]
+SplitCount = Annotated[int, Field(ge=1)]
 
 
 def split_responses(

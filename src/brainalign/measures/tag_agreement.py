@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from brainalign.errors import MeasureError, did_you_mean, name_some
 from brainalign.measures.decoding_rows import ALL_SUBJECTS
-from brainalign.measures.resampling import Count, Level, Seed, draw_counts, draw_orders, interval
+from brainalign.measures.resampling import Count, Level, Resamples, Seed, draw_counts, draw_orders, interval
 from brainalign.measures.result import Result, result_table
 from brainalign.responses import Responses, align
 from brainalign.stats import permutation_p
@@ -75,7 +75,7 @@ def tag_agreement(
     *,
     groups: Sequence[str] = tuple(TAG_GROUPS),
     by: str | None = None,
-    n_bootstrap: Count = 1000,
+    n_bootstrap: Resamples = 1000,
     n_permutations: Count = 1000,
     level: Level = 0.95,
     seed: Seed = 0,

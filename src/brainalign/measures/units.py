@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from brainalign.measures.resampling import Count, Seed
+from brainalign.measures.resampling import Count, Seed, Share
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.selective import about_row
 from brainalign.measures.selectivity import FRACTION, Index, rank_units, selectivity
@@ -24,7 +24,7 @@ def unit_table(
     categories: Sequence[str],
     column: str = "category",
     index: Index = "welch-t",
-    fraction: float = FRACTION,
+    fraction: Share = FRACTION,
     n_permutations: Count = 1000,
     seed: Seed = 0,
 ) -> Result:

@@ -29,7 +29,7 @@ from brainalign.measures.banded import BandedFit
 from brainalign.measures.feature_spaces import FeatureSpace, Members, Positions, SpaceKernels, find_spaces
 from brainalign.measures.resampling import Count, Level, Seed, draw_orders
 from brainalign.measures.result import Result, result_table
-from brainalign.measures.splits import LEAST_STIMULI, LEAST_TEST, Split, split_responses
+from brainalign.measures.splits import LEAST_STIMULI, LEAST_TEST, SplitCount, Splits, split_responses
 from brainalign.responses import Responses, align, average_repetitions, check_responses
 
 Array = NDArray[np.float64]
@@ -50,8 +50,8 @@ def variance_partition(
     brain: BrainData | Responses,
     *,
     spaces: list[str] | None = None,
-    splits: str | Sequence[Split] = "tuckute2023",
-    n_splits: int = 10,
+    splits: Splits = "tuckute2023",
+    n_splits: SplitCount = 10,
     n_permutations: Count = 1000,
     level: Level = 0.95,
     seed: Seed = 0,

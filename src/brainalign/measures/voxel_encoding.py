@@ -6,22 +6,23 @@ regression, the median over splits of each voxel, the median over the voxels of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from pydantic import Field
 
 from brainalign.brain.data import BrainData
 from brainalign.errors import MeasureError, did_you_mean, name_some
 from brainalign.measures.encoding import CHOSEN, MINIMUM_STIMULI, PUBLISHED_ALPHAS
-from brainalign.measures.resampling import LEAST_SAMPLES, NO_BCA, Count, Level, Seed, draw_orders
+from brainalign.measures.resampling import LEAST_SAMPLES, NO_BCA, Count, Level, Resamples, Seed, draw_orders
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.ridge import Decomposition, decompose_splits
 from brainalign.measures.scores import FoldRule, Statistic, aggregate_folds, check_statistic
-from brainalign.measures.splits import Split, split_responses
+from brainalign.measures.splits import SplitCount, Splits, split_responses
 from brainalign.measures.voxel_fits import (
     BestLayer,
     ChooseBy,
@@ -49,16 +50,16 @@ def voxel_encoding(
     responses: Responses,
     brain: BrainData | Responses,
     *,
-    splits: str | Sequence[Split] = "tuckute2023",
-    n_splits: int = 10,
+    splits: Splits = "tuckute2023",
+    n_splits: SplitCount = 10,
     protocol: Literal["brainalign", "tuckute2023"] = "brainalign",
     statistic: Statistic = "r2",
     correction: Correction = "none",
-    min_reliability: float | None = None,
+    min_reliability: Annotated[float, Field(ge=0, lt=1)] | None = None,
     folds: FoldRule = "median",
     choose_by: ChooseBy = "voxel",
     n_permutations: Count = 100,
-    n_bootstrap: Count = 1000,
+    n_bootstrap: Resamples = 1000,
     level: Level = 0.95,
     seed: Seed = 0,
 ) -> Result:

@@ -18,7 +18,7 @@ from brainalign.errors import MeasureError, name_some
 from brainalign.measures.component_predictors import AUC, CATEGORY_MEANS, WITHIN, R
 from brainalign.measures.encoding import CHOSEN
 from brainalign.measures.profile_scores import pearson
-from brainalign.measures.resampling import Count, Level, Seed, check_seed, draw_counts, interval
+from brainalign.measures.resampling import Level, Resamples, Seed, check_seed, draw_counts, interval
 from brainalign.measures.result import Result, result_table
 
 Array = NDArray[np.float64]
@@ -30,7 +30,7 @@ _COLUMNS = ["model", "layer", "group", "predictor", "statistic", "target"]
 
 
 def witness_agreement(
-    first: Result, second: Result, *, n_bootstrap: Count = 1000, level: Level = 0.95, seed: Seed = 0
+    first: Result, second: Result, *, n_bootstrap: Resamples = 1000, level: Level = 0.95, seed: Seed = 0
 ) -> Result:
     """Compare what two sets of brain data say about the same models and sounds.
 

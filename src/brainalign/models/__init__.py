@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from brainalign.errors import ModelError
+from brainalign.models._options import parse_name
 from brainalign.registry import Registry
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ __all__ = [
     "select_layers",
 ]
 
-# The variant may be a path with an "@" in a folder's name.
-_NAME = re.compile(r"(?P<name>[^:@]+)(:(?P<variant>([^@]|@(?=[^@]*[/\\]))+))?(@(?P<control>[a-z]+):(?P<seed>\d+))?")
 _WHERE = {
     "AudioModel": "base",
     "HookedModel": "hooked",
@@ -84,29 +83,21 @@ def load_model(name: str, *, folder: Path | None = None) -> AudioModel:
     ModelError
         If the name is malformed or unknown, the weights are not there, or the model has none to replace.
     """
-    match = _NAME.fullmatch(name)
-    if match is None:
-        raise ModelError(f"model name {name!r} is not of the form NAME[:VARIANT][@random:SEED or @permuted:SEED]")
-    control = match["control"]
-    if control not in (None, "random", "permuted"):
-        raise ModelError(f"model {name!r}: unknown control {control!r}; known: 'random', 'permuted'")
-    loader = MODELS.get(match["name"])
-    variant, pretrained = _beside(match["variant"] or "", folder), control != "random"
+    family, variant, control, seed = parse_name(name)
+    loader = MODELS.get(family)
+    variant, pretrained = _beside(variant, folder), control != "random"
     try:
         inspect.signature(loader).bind(variant, pretrained=pretrained)
     except TypeError as why:
         raise ModelError(
-            f"the loader of model {match['name']!r} must take (variant: str, *, pretrained: bool): {why}"
+            f"the loader of model {family!r} must take (variant: str, *, pretrained: bool): {why}"
         ) from why
     model: AudioModel = loader(variant, pretrained=pretrained)
     if control is None:
         return _called(model, name)
     replaced = getattr(model, f"with_{control}_weights", None)
     if replaced is None:
-        raise ModelError(f"model {match['name']!r} has no weights to replace, so there is no {control} control of it")
-    seed = int(match["seed"])
-    if seed >= 2**63:
-        raise ModelError(f"model {name!r}: the seed is not below 2^63")
+        raise ModelError(f"model {family!r} has no weights to replace, so there is no {control} control of it")
     return _called(replaced(seed), name)
 
 

@@ -1,10 +1,37 @@
-"""Options in the name of a model: ``onnx:my-net.onnx?sample_rate=16000``."""
+"""The name of a model: its parts, and options in it (``onnx:my-net.onnx?sample_rate=16000``)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from brainalign.errors import ModelError, did_you_mean
+
+# The variant may be a path with an "@" in a folder's name.
+_NAME = re.compile(r"(?P<name>[^:@]+)(:(?P<variant>([^@]|@(?=[^@]*[/\\]))+))?(@(?P<control>[a-z]+):(?P<seed>\d+))?")
+
+
+class ModelName(NamedTuple):
+    """Parts of ``NAME[:VARIANT][@CONTROL:SEED]``; without a control there is no seed."""
+
+    name: str
+    variant: str
+    control: str | None
+    seed: int
+
+
+def parse_name(name: str) -> ModelName:
+    """Read the name of a model, whether or not there is one of this name."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise ModelError(f"model name {name!r} is not of the form NAME[:VARIANT][@random:SEED or @permuted:SEED]")
+    control, seed = match["control"], int(match["seed"] or 0)
+    if control not in (None, "random", "permuted"):
+        raise ModelError(f"model {name!r}: unknown control {control!r}; known: 'random', 'permuted'")
+    if seed >= 2**63:
+        raise ModelError(f"model {name!r}: the seed is not below 2^63")
+    return ModelName(match["name"], match["variant"] or "", control, seed)
 
 
 def split_options(family: str, variant: str, known: Sequence[str]) -> tuple[str, dict[str, str]]:

@@ -19,7 +19,7 @@ from brainalign.brain import BrainData
 from brainalign.engine import COST_COLUMNS, Cost, Engine, Task
 from brainalign.engine.sources import source_digest
 from brainalign.engine.store import ResultStore
-from brainalign.errors import EngineError
+from brainalign.errors import EngineError, MeasureError, ResponseError
 from brainalign.measures import MEASURES
 from brainalign.measures.result import Result
 from brainalign.recipes.identity import Digests
@@ -253,7 +253,8 @@ def _options(part: MeasurePart, seed: int) -> dict[str, Any]:
 def _task(
     name: str, function: Callable[..., Result], options: dict[str, Any], job: _Job, heard: Sequence[HeardModel]
 ) -> Task:
-    given, own = dict(job.given), {"function": function, "options": options, "source": source_digest(function)}
+    given = dict(job.given)
+    own = {"function": function, "options": options, "source": source_digest(function), "about": name}
     if "model" in given:
         load = next(h.load for h in heard if h.model is given["model"])
         if load is not None:
@@ -263,14 +264,20 @@ def _task(
     return Task(name, _measure, own, given)
 
 
-def _measure(function: Callable[..., Result], options: Mapping[str, Any], source: str | None, **given: Any) -> Result:
+def _measure(
+    function: Callable[..., Result], options: Mapping[str, Any], source: str | None, about: str, **given: Any
+) -> Result:
     # A worker that lives longer than a run keeps the code that it has imported.
     if source is not None and (found := source_digest(function)) != source:
         raise EngineError(
             f"the worker on {platform.node()} has other code of {function.__module__}: python_code is {found!r}, "
             f"expected {source!r}; restart the workers, and see that they find the same files"
         )
-    return function(**given, **options)
+    try:
+        return function(**given, **options)
+    except (MeasureError, ResponseError) as why:
+        why.args = (f"{about}: {why}", *why.args[1:])
+        raise
 
 
 def _labelled(result: Result, part: MeasurePart) -> Result:

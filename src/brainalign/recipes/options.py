@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -120,6 +121,10 @@ def first_error(why: ValidationError, schema: type[BaseModel]) -> str:
         expected = _range(_own_limits(schema.model_fields.get(key)) or error["ctx"])
     if error["type"] == "literal_error":
         expected = str(error["ctx"]["expected"])
+    if error["type"] == "expected":  # as the types of options raise it
+        expected = error["msg"]
+    if expected == "a list" and isinstance(found, str):
+        expected = f"a list, such as [{json.dumps(found, ensure_ascii=False)}]"
     shown = _shown(found)
     return f"{key} is {shown}, expected {expected}" if expected else f"{key}: {error['msg']}, found {shown}"
 
@@ -150,6 +155,7 @@ _EXPECTED = {
     "bool_type": "true or false",
     "list_type": "a list",
     "tuple_type": "a list",
+    "sequence_str": "a list",
 }
 
 

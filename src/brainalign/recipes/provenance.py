@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -70,8 +71,8 @@ def provenance(
     """
     return {
         "format": FORMAT,
-        "command": f"brainalign run {source.name} --seed {recipe.seed}",
-        "invoked_as": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join(["brainalign", "run", source.name, "--seed", str(recipe.seed)]),
+        "invoked_as": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "recipe": recipe.model_dump(mode="json", exclude_none=True),
         "recipe_name": source.name,
         "recipe_sha256": source.digest,

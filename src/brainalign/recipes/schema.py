@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -19,14 +18,17 @@ from pydantic import (
     model_validator,
 )
 
-from brainalign._reading import check_names, read_toml_text
+from brainalign._reading import parse_toml, read_toml_text
 from brainalign.brain import BRAINS
-from brainalign.errors import BrainalignError, RecipeError, did_you_mean
+from brainalign.errors import BrainalignError, ModelError, RecipeError, did_you_mean
 from brainalign.measures import MEASURES
 from brainalign.measures.benchmarks import RANKING
 from brainalign.measures.resampling import Level, Seed
 from brainalign.measures.score_difference import Population
 from brainalign.models import MODELS
+from brainalign.models._options import parse_name
+from brainalign.models.pooling import parse_pooling
+from brainalign.recipes.labels import check_labels
 from brainalign.recipes.options import check_options, first_error, place_of
 from brainalign.recipes.places import Place, line_of
 from brainalign.registry import Registry
@@ -319,14 +321,11 @@ def read_recipe(path: Path) -> Recipe:
     Raises
     ------
     RecipeError
-        If the file is not TOML, a key is unknown or missing, a value has the wrong type, or a name or option is
-        unknown; the message names the file, the line, the key and near misses.
+        If the file is not TOML, a key is unknown or missing, a value has the wrong type, a name or option is
+        unknown, or two labels would be one file; the message names the file, the line, the key and near misses.
     """
-    try:
-        text = read_toml_text(path, "valid TOML", RecipeError)
-        content = tomllib.loads(text)
-    except (ValueError, RecursionError) as why:
-        raise RecipeError(f"{path} is not valid TOML: {why}") from why
+    text = read_toml_text(path, "valid TOML", RecipeError)
+    content = parse_toml(text, path, RecipeError)
     try:
         return recipe_from(content, path.parent)
     except RecipeError as why:
@@ -388,14 +387,18 @@ def _check_names(recipe: Recipe, folder: Path) -> None:
         if name not in MODELS.names():
             hint = did_you_mean(name, MODELS.names())
             raise RecipeError(f"models[{i}].name: no model named {name!r}; {hint}", ("models", i, "name"))
+        for key, value, parse in (("name", model.name, parse_name), ("pooling", model.pooling, parse_pooling)):
+            try:
+                parse(value)
+            except ModelError as why:
+                raise RecipeError(f"models[{i}].{key}: {why}", ("models", i, key)) from why
     names = [model.name for model in recipe.models]
     _check_once(names, "models", "is named twice")
-    labels = [b.label or "" for b in recipe.brain] + [m.label or "" for m in recipe.measures]
-    check_names(labels, "the label", RecipeError)
     own_label = 'stands twice; give each a label of its own, label = "..."'
     _check_once([m.label or m.name for m in recipe.measures], "measures", own_label)
     brains = [part.called for part in recipe.brain]
     _check_once(brains, "brain", own_label)
+    check_labels(recipe)
     for i, part in enumerate(recipe.brain):
         loader = _registered(BRAINS, part.name, ("brain", i, "name"))
         where = f"brain[{i}]" if len(brains) > 1 else "brain"

@@ -49,8 +49,14 @@ def find_recipe(name: str | Path, kind: Literal["analysis", "training"] = "analy
     path = Path(name)
     if path.is_file():
         return path
-    known = shipped_recipes() if kind == "analysis" else shipped_trainings()
+    known, other = shipped_recipes(), shipped_trainings()
+    what, command = "a training", "train"
+    if kind == "training":
+        known, other = other, known
+        what, command = "an analysis", "run"
     plain = str(name).removeprefix("analyses/").removesuffix(".toml")
     if plain in known:
         return known[plain]
+    if plain in other:
+        raise RecipeError(f"{plain} is {what}; do: brainalign {command} {plain}")
     raise RecipeError(f"no file and no shipped recipe for {kind} {str(name)!r}; {did_you_mean(plain, known)}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from contextlib import AbstractContextManager
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -47,11 +49,50 @@ STYLE: dict[str, Any] = {
 }
 
 
-def style() -> AbstractContextManager[None]:
-    """Return a context in which figures are drawn in the style of the reports."""
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw figures in the style of the reports; characters that the font lacks are named once, at the end."""
     from matplotlib import RcParams, rc_context
 
-    return rc_context(RcParams(STYLE))
+    with missing_glyphs_once(), rc_context(RcParams(STYLE)):
+        yield
+
+
+class MissingGlyphs(UserWarning):
+    """Characters that the font of the figures lacks; they are its second argument."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@contextmanager
+def missing_glyphs_once() -> Iterator[None]:
+    """Gather matplotlib's warnings about characters that its font lacks, one for each piece of text, into one.
+
+    Other warnings come as they are, at the end. An inner block leaves its characters to the outer one.
+    """
+    lacking: list[str] = []
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.filterwarnings("always", message=r"Glyph \d+ .*missing from font")
+            warnings.simplefilter("always", MissingGlyphs)
+            yield
+    finally:
+        for said in caught:
+            if isinstance(said.message, MissingGlyphs):
+                lacking += said.message.args[1]
+            elif glyph := re.match(r"Glyph (\d+) .*missing from font", str(said.message)):
+                lacking.append(chr(int(glyph[1])))
+            else:
+                warnings.warn_explicit(said.message, said.category, said.filename, said.lineno, source=said.source)
+        if lacking:
+            characters = list(dict.fromkeys(lacking))
+            text = (
+                f"the font of the figures has no glyph for {name_some(map(repr, characters), 20)}: names are drawn "
+                f"with a box in PDF files; the page and SVG files use the fonts of the reader"
+            )
+            warnings.warn(MissingGlyphs(text, characters), stacklevel=3)
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from brainalign.measures.quilt_sweep import REST, TARGETS
+from brainalign.measures.ratio import MEAN_OF_UNITS
 from brainalign.measures.result import Result
 from brainalign.measures.selective import OTHER, SELECTED
 from brainalign.report.component_words import component_match_answer, witness_agreement_answer
@@ -17,7 +18,20 @@ from brainalign.report.decoding_figures import decoding_answer, reliability_answ
 from brainalign.report.encoding_map_figures import encoding_map_answer
 from brainalign.report.estimates import headline_rows
 from brainalign.report.reconstruction_figures import reconstruction_answer
-from brainalign.report.words import Row, estimate, highest, join, number, present, records, score
+from brainalign.report.words import (
+    Row,
+    counted,
+    estimate,
+    highest,
+    join,
+    number,
+    p_words,
+    present,
+    readable,
+    records,
+    score,
+    scores,
+)
 
 #: Most models or regions that a sentence lists; most sentences.
 MAX_LISTED, MAX_SENTENCES = 4, 3
@@ -46,7 +60,7 @@ def answers(results: Sequence[Result]) -> list[str]:
         if kind in SENTENCES and len(table) and (sentence := SENTENCES[kind](table, own)):
             found.append(sentence if measure == kind else f"{measure}: {sentence}")
     n = sum(len(r.table) for r in results)
-    count = f"This run holds {n} estimates of {join(dict.fromkeys(r.measure for r in results))}."
+    count = f"This run holds {counted(n, 'estimate')} of {join(dict.fromkeys(r.measure for r in results))}."
     return found[:MAX_SENTENCES] or [count]
 
 
@@ -57,8 +71,20 @@ def target_names(result: Result) -> str:
 
 
 def last_layers(table: pd.DataFrame) -> list[Row]:
-    """Return the last row of each model, those without a note; the model named first leads, a brain ends the list."""
-    rows = [rows[-1] for _, own in table.groupby("model", sort=False) if (rows := records(own))]
+    """Return the last row of each model, those without a note; the model named first leads, a brain ends the list.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Result rows, one per model and layer.
+
+    Returns
+    -------
+    list of mapping
+        A row whose ratio cannot be read as one gives way to an earlier layer.
+    """
+    models = [records(own) for _, own in table.groupby("model", sort=False)]
+    rows = [next((r for r in reversed(own) if readable(r)), own[-1]) for own in models]
     usable = [r for r in rows if not r["note"]] or rows[:1]
     return sorted(usable, key=lambda r: r["model"] == "")
 
@@ -80,14 +106,49 @@ def _with_chance(row: Row) -> str:
     return f"{estimate(row)}, chance {number(row['chance'], 2)}" if present(row.get("chance")) else estimate(row)
 
 
+def _response_ratio(table: pd.DataFrame, results: Sequence[Result]) -> str:
+    rows = records(table)
+    if not any(map(readable, rows)):
+        return _no_ratio(rows, "units", target_names(results[0]))
+    own, *others = last_layers(table[table["model"] != ""]) if any(table["model"]) else last_layers(table)
+    units = "units" if own["target"] in ("", MEAN_OF_UNITS) else f"units of {own['target']}"
+    return (
+        f"In {place(own)}, {units} respond {estimate(own)} times as strongly to {target_names(results[0])} as to "
+        f"other sounds.{_beware(own)}{_left_out(rows)}{_besides(others)}"
+    )
+
+
+def _no_ratio(rows: Sequence[Row], units: str, names: str) -> str:
+    """Say why no ratio is quoted."""
+    return f"How many times as strongly {units} respond to {names} as to other sounds cannot be said: {_noted(rows)}."
+
+
+def _left_out(rows: Sequence[Row]) -> str:
+    """Name the rows whose ratio cannot be read as one."""
+    beyond = [r for r in rows if not readable(r)]
+    return f" Not quoted: {_noted(beyond)}." if beyond else ""
+
+
+def _noted(rows: Sequence[Row]) -> str:
+    more = f"; and {len(rows) - MAX_LISTED} more" if len(rows) > MAX_LISTED else ""
+    return "; ".join(f"{place(r)} ({r['note']})" for r in rows[:MAX_LISTED]) + more
+
+
+def _beware(row: Row) -> str:
+    return f" Beware: {row['note']}." if row["note"] else ""
+
+
 def _selective_ratio(table: pd.DataFrame, results: Sequence[Result]) -> str:
-    own, *others = last_layers(table[table["target"] == SELECTED])
+    rows = records(table[table["target"] == SELECTED])
+    if not any(map(readable, rows)):
+        return _no_ratio(rows, "selected units", target_names(results[0])) if rows else ""
+    own, *others = last_layers(pd.DataFrame([r for r in rows if readable(r)]))
     same = (table["model"] == own["model"]) & (table["layer"] == own["layer"]) & (table["target"] == OTHER)
-    beside = [f"; other units {estimate(r)}" for r in records(table[same])]
-    beware = f" Beware: {own['note']}." if own["note"] else ""
+    beside = [f"; other units {estimate(r)}" for r in records(table[same]) if readable(r)]
     return (
         f"In {place(own)}, selected units respond {estimate(own)} times as strongly to {target_names(results[0])} as "
-        f"to other sounds, on sounds that did not select them{''.join(beside)}.{beware}{_besides(others)}"
+        f"to other sounds, on sounds that did not select them{''.join(beside)}.{_beware(own)}{_left_out(rows)}"
+        f"{_besides(others)}"
     )
 
 
@@ -188,8 +249,10 @@ def _voxel_encoding(table: pd.DataFrame, results: Sequence[Result]) -> str:
     top = highest(records(layers)) or best
     inside = "layer chosen inside the training sounds; highest layer on the test sounds"
     how = inside if best["layer"] == "chosen" else "layer"
+    alike = [r["model"] for r in others if r["value"] == best["value"]]
+    who = f"{join([best['model'], *alike])} alike predict" if alike else f"{best['model']} predicts"
     return (
-        f"{f'Of {len(tops)} models, ' if others else ''}{best['model']} predicts the voxels best: median over voxels, "
+        f"{f'Of {len(tops)} models, ' if others else ''}{who} the voxels best: median over voxels, "
         f"mean over {best['n']} {best['n_of']}, of {best['statistic']} on held-out sounds {estimate(best)} ({how} "
         f"{top['layer']}).{_besides([{**r, 'layer': ''} for r in others])}"
     )
@@ -197,13 +260,14 @@ def _voxel_encoding(table: pd.DataFrame, results: Sequence[Result]) -> str:
 
 def _compare_models(table: pd.DataFrame, results: Sequence[Result]) -> str:
     is_pair = table["statistic"].str.startswith("difference")
-    scores, pairs = records(table[~is_pair]), records(table[is_pair])
-    ranked = sorted(scores, key=lambda r: -float(r["value"]))
+    pairs = records(table[is_pair])
+    ranked = sorted(records(table[~is_pair]), key=lambda r: -float(r["value"]))
     best = ranked[0]
-    text = f"Of {len(scores)} candidates, {place(best)} is most like the brain: {best['statistic']} {estimate(best)}"
+    text = f"Of {counted(len(ranked), 'candidate')}, {place(best)} is most like the brain: "
+    text += f"{best['statistic']} {estimate(best)}"
     if present(best["ceiling_lower"]):
-        ends = (number(best[f"ceiling_{end}"], 2) for end in ("lower", "upper"))
-        text += f", noise ceiling {' to '.join(ends)}"
+        low, high = (best[f"ceiling_{end}"] for end in ("lower", "upper"))
+        text += f", noise ceiling {' to '.join(scores({'value': low, 'ci_low': low, 'ci_high': high})[1:])}"
     tested = {
         (r[f"model{a}"], r[f"layer{a}"], r[f"model{b}"], r[f"layer{b}"]): r
         for r in pairs
@@ -212,11 +276,7 @@ def _compare_models(table: pd.DataFrame, results: Sequence[Result]) -> str:
     for other in ranked[1:]:
         pair = tested.get((best["model"], best["layer"], other["model"], other["layer"]))
         if pair:
-            p = (
-                f"p = {number(pair['p'], 2)}, adjusted {number(pair['p_adjusted'], 2)}"
-                if present(pair["p"])
-                else "no p"
-            )
+            p = f"{p_words(pair['p'])}, {p_words(pair['p_adjusted'], 'adjusted p')}" if present(pair["p"]) else "no p"
             text += f". The difference to the next, {place(other)}, is {number(abs(pair['value']), 2)} ({p})"
             break
     return f"{text}."
@@ -227,16 +287,20 @@ def _similarity(table: pd.DataFrame, results: Sequence[Result]) -> str:
     sign = -1 if lower else 1
     best = max(records(table), key=lambda r: sign * float(r["value"]))
     return (
-        f"Of {len(table)} layers of {table['model'].nunique()} models, {place(best)} is most like the brain: "
+        f"{_among(table)}{place(best)} is most like the brain: "
         f"{best['statistic']} {_with_chance(best)}{' (a distance: lower is more alike)' if lower else ''}."
     )
+
+
+def _among(table: pd.DataFrame) -> str:
+    return f"Of {counted(len(table), 'layer')} of {counted(table['model'].nunique(), 'model')}, "
 
 
 def _rsa(table: pd.DataFrame, results: Sequence[Result]) -> str:
     best = max(records(table), key=lambda r: float(r["value"]))
     return (
-        f"Of {len(table)} layers of {table['model'].nunique()} models, {place(best)} has the RDM most like the "
-        f"brain’s: {str(best['statistic']).capitalize()} correlation {score(best)}."
+        f"{_among(table)}{place(best)} has the RDM most like the brain’s: {str(best['statistic']).capitalize()} "
+        f"correlation {score(best)}."
     )
 
 
@@ -278,6 +342,7 @@ def _dimensionality(table: pd.DataFrame, results: Sequence[Result]) -> str:
 
 #: A sentence for each measure, from the rows that have a value and the results.
 SENTENCES: dict[str, Callable[[pd.DataFrame, Sequence[Result]], str]] = {
+    "response-ratio": _response_ratio,
     "selective-ratio": _selective_ratio,
     "selective-profile": _selective_profile,
     "unit-table": _unit_table,

@@ -75,7 +75,8 @@ def caption_together(measure: str, table: pd.DataFrame) -> str:
 def _selective_ratio(whose: str, result: Result) -> str:
     table = result.table.dropna(subset="value")
     parts = [f"{g}: {_listed(records(table[table['target'] == g]), 'layer')}" for g in (SELECTED, OTHER)]
-    return f"Response ratio of units of {whose}, on sounds that did not select them; {'. '.join(parts)}."
+    hollow = " Hollow marks have a note in the table, to be read before the number." if table["note"].any() else ""
+    return f"Response ratio of units of {whose}, on sounds that did not select them; {'. '.join(parts)}.{hollow}"
 
 
 def _selective_profile(whose: str, result: Result) -> str:
@@ -171,7 +172,8 @@ def _variance_partition(whose: str, result: Result) -> str:
 
 def _layer_map(whose: str, result: Result) -> str:
     top = highest(records(result.table))
-    most = f" Highest: {top['layer']} and {top['layer_2']} {score(top)}." if top else ""
+    whom = "models" if top and top["model"] != top["model_2"] else "layers"
+    most = f" Highest between {whom}: {top['layer']} and {top['layer_2']} {score(top)}." if top else ""
     return f"Similarity ({result.table['statistic'].iloc[0]}) of all layers of {whose} with all layers.{most}"
 
 

@@ -22,7 +22,7 @@ _ONE_OF = {
 
 @dataclass(frozen=True)
 class Score:
-    """A cell: value, interval, p, and whether it is the highest of its row."""
+    """A cell: value, interval, p, and whether it is the highest of its row, or one of several that are equal."""
 
     value: str
     ends: str
@@ -99,7 +99,8 @@ def component_table(
                 continue
             value, low, high = scores(row)
             ends = f"{low} to {high}" if low else ""
-            cells.append(Score(value, ends, number(row["p"], 2), str(row["value"]), row is best and len(models) > 1))
+            top = best is not None and row["value"] == best["value"]
+            cells.append(Score(value, ends, number(row["p"], 2), str(row["value"]), top and len(models) > 1))
         body.append((target, cells))
     kinds = [kind_of(m, baselines) for m in models]
     lacking = [_ONE_OF[k] for k in KINDS if k not in kinds]

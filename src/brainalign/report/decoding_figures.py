@@ -14,7 +14,7 @@ from brainalign.measures.result import Result
 from brainalign.measures.voxel_fits import ALL_UNITS
 from brainalign.report._draw import plain
 from brainalign.report.colours import INK, MUTED, ModelStyle, category_order, model_styles
-from brainalign.report.words import Row, number, present, records, score
+from brainalign.report.words import Row, p_words, present, records, score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -335,7 +335,7 @@ def _finish(ax: Axes, rows: pd.DataFrame) -> None:
 def _percent(row: Row) -> str:
     """Write a share as ``87.6% (81.0 to 92.3%; p = 0.001)``."""
     ends = f"{100 * row['ci_low']:.1f} to {100 * row['ci_high']:.1f}%" if present(row["ci_low"]) else "no interval"
-    p = f"p = {number(row['p'], 2)}" if present(row["p"]) else "no p"
+    p = p_words(row["p"]) if present(row["p"]) else "no p"
     return f"{100 * row['value']:.1f}% ({ends}; {p})"
 
 

@@ -13,7 +13,7 @@ from brainalign.measures.result import Result
 from brainalign.measures.voxel_fits import ALL_UNITS
 from brainalign.report._draw import plain
 from brainalign.report.colours import MUTED, model_styles
-from brainalign.report.words import Row, number, present, records, score
+from brainalign.report.words import Row, number, p_words, present, records, score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,7 +118,7 @@ def encoding_map_answer(table: pd.DataFrame, results: Sequence[Result]) -> str:
             if share is not None and present(share["value"])
             else ""
         )
-        p = f", p = {number(row['p'], 2)}" if present(row["p"]) else ""
+        p = f", {p_words(row['p'])}" if present(row["p"]) else ""
         said.append(f"by {row['space']}, mean r over all voxels = {score(row)}{p}{of}")
     if not said:
         return ""

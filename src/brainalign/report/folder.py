@@ -13,16 +13,16 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from brainalign._files import HDF5Stream, scratch_folder, sha256, write_then_rename
+from brainalign._files import HDF5Stream, file_name, scratch_folder, sha256, write_then_rename
 from brainalign.errors import ResultsError
 from brainalign.measures.leaderboard import leaderboard
 from brainalign.measures.result import Result
 from brainalign.recipes import Run, compute_recipe
 from brainalign.recipes.repeat import Source
+from brainalign.report._draw import missing_glyphs_once
 from brainalign.report.leaderboard import PAGE, write_leaderboard
 from brainalign.report.methods import write_methods
 from brainalign.report.page import ReportContent, write_report
-from brainalign.report.saved import file_name
 
 
 def run_recipe(
@@ -81,7 +81,8 @@ def run_recipe(
         )
         with scratch_folder(out) as temporary:
             written = temporary / out.name
-            _write(written, run, audio, out, progress)
+            with missing_glyphs_once():
+                _write(written, run, audio, out, progress)
             if (Path(sounds) / "generated").is_dir():
                 shutil.copytree(Path(sounds) / "generated", written / "generated")
             _put_in_place(written, out, overwrite)

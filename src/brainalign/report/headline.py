@@ -11,7 +11,18 @@ from brainalign.measures.encoding import CHOSEN
 from brainalign.measures.result import Result
 from brainalign.report.answers import answers
 from brainalign.report.estimates import headline_rows
-from brainalign.report.words import Row, highest, join, of_kind, present, records, score, scores, table_of
+from brainalign.report.words import (
+    Row,
+    highest,
+    join,
+    of_kind,
+    present,
+    readable,
+    records,
+    score,
+    scores,
+    table_of,
+)
 
 #: Families of models that hear acoustics only: what a network has to beat.
 ACOUSTIC_BASELINES = ("logmel", "log-mel", "cochleagram", "gabor", "gbfb", "spectrotemporal", "modulation")
@@ -67,8 +78,9 @@ def headline(results: Sequence[Result], baselines: Sequence[str] | None = None) 
     sentences = []
     best, baseline, layer = _best(encoding[encoding["target"] == target], baselines)
     if best is not None:
-        sentences.append(_encoding_sentence(target, best, baseline, layer, encoding["model"].nunique()))
-        sentences += _control_sentence(records(headline_rows(encoding[encoding["target"] == target])), best)
+        rows = records(headline_rows(encoding[encoding["target"] == target]))
+        sentences.append(_encoding_sentence(target, best, baseline, layer, rows))
+        sentences += _control_sentence(rows, best)
     ratio = next((r for r in brain if r["target"] == target), None)
     if ratio is not None:
         sentences.append(_ratio_sentence(ratio, _target_categories(results)))
@@ -89,7 +101,7 @@ def _focus(encoded: Sequence[str], brain: Sequence[Row]) -> str:
     names = list(dict.fromkeys([*encoded, *(str(r["target"]) for r in brain)]))
     music = [n for n in names if "music" in n.casefold()]
     exact = [n for n in music if n.casefold() == "music"]
-    strongest = highest(brain)
+    strongest = highest(r for r in brain if readable(r)) or highest(brain)
     if music or strongest is None:
         return next(iter([*exact, *music, *(names if len(names) == 1 else [])]), "")
     return str(strongest["target"])
@@ -108,9 +120,14 @@ def _best(table: pd.DataFrame, baselines: Sequence[str] | None) -> tuple[Row | N
     return best, baseline, str(top["layer"]) if top else ""
 
 
-def _encoding_sentence(target: str, best: Row, baseline: Row | None, layer: str, n_models: int) -> str:
+def _encoding_sentence(target: str, best: Row, baseline: Row | None, layer: str, rows: Sequence[Row]) -> str:
     beats = baseline is None or best["value"] > baseline["value"]
+    others = [r for r in rows if r["model"] != best["model"] and r is not baseline]
+    alike = list(dict.fromkeys(r["model"] for r in others if r["value"] == best["value"]))
+    n_models = len({r["model"] for r in rows})
     text = f"{best['model'] or 'The model'} predicts the {target} component"
+    if alike:
+        text = f"{join([best['model'], *alike])} alike predict the {target} component"
     if beats and n_models > 1:
         text = f"Of {n_models} models, {text} best"
     text += f": r² = {score(best)} on held-out sounds"
@@ -155,16 +172,17 @@ def _ratio_sentence(row: Row, categories: Sequence[str]) -> str:
     wanted = join(categories) if categories else "the target categories"
     value, low, high = scores(row)
     ends = f"{low} to {high}" if low else "no interval"
-    text = (
-        f"The brain’s {row['target']} component responds {value} times as strongly to {wanted} "
-        f"as to the other sounds ({ends})"
-    )
+    text = f"The brain’s {row['target']} component responds {value} times as strongly to {wanted} as to the other "
+    text += f"sounds ({ends})"
+    if not readable(row):
+        text = f"How many times as strongly the brain’s {row['target']} component responds to {wanted} as to the other "
+        text += f"sounds cannot be said: {row['note']}"
     if present(row["effect_size"]):
         text += (
             f"; a sound of {wanted} draws the larger response in {100 * row['effect_size']:.1f}% of pairs "
             f"(common-language effect size {row['effect_size']:.3f})"
         )
-    return f"{text}. Beware: {row['note']}." if row["note"] else f"{text}."
+    return f"{text}. Beware: {row['note']}." if row["note"] and readable(row) else f"{text}."
 
 
 def _target_categories(results: Sequence[Result]) -> list[str]:

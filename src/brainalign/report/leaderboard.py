@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from brainalign._files import write_then_rename
+from brainalign._files import file_names, write_then_rename
 from brainalign.measures.leaderboard import Leaderboard
 from brainalign.report._draw import new_figure, plain, style
 from brainalign.report.colours import GRID, INK, MUTED, ModelStyle, model_styles
@@ -130,7 +129,11 @@ def write_leaderboard(board: Leaderboard, folder: Path, *, title: str = "Leaderb
         facts = [facts[-1], *facts[:-1]]
     styles = model_styles([str(m) for m in board.table["model"]])
     with style():
-        shown = [_section(board, fact, i, folder / "figures", styles) for i, fact in enumerate(facts)]
+        names = file_names([f"leaderboard-{fact['benchmark']}" for fact in facts])
+        shown = [
+            _section(board, fact, i, folder / "figures" / name, styles)
+            for i, (fact, name) in enumerate(zip(facts, names, strict=True))
+        ]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     source = files("brainalign.report").joinpath("leaderboard.html.j2").read_text(encoding="utf-8")
     context = {
@@ -152,7 +155,7 @@ def write_leaderboard(board: Leaderboard, folder: Path, *, title: str = "Leaderb
 
 
 def _section(
-    board: Leaderboard, fact: Mapping[str, Any], number_: int, folder: Path, styles: Mapping[str, ModelStyle]
+    board: Leaderboard, fact: Mapping[str, Any], number_: int, path: Path, styles: Mapping[str, ModelStyle]
 ) -> dict[str, Any]:
     from markupsafe import Markup
 
@@ -164,8 +167,7 @@ def _section(
         styles=styles,
     )  # fmt: skip
     drawing = Drawing(figure)
-    name = re.sub(r"[^\w.-]+", "_", f"leaderboard-{fact['benchmark']}")
-    paths = drawing.save(table, folder, name)
+    paths = drawing.save(table, path.parent, path.name)
     return {
         "id": f"benchmark-{number_}",
         "name": fact["benchmark"],
@@ -173,7 +175,7 @@ def _section(
         # The drawing escapes what it writes.
         "svg": Markup(drawing.inline(f"leaderboard-{number_}", f"Scores of models on {fact['benchmark']}")),
         "paths": paths,
-        "links": [(p.suffix[1:].upper(), f"{folder.name}/{p.name}") for p in paths],
+        "links": [(p.suffix[1:].upper(), f"{path.parent.name}/{p.name}") for p in paths],
         "facts": {k.replace("_", " "): _fact(v) for k, v in fact.items() if k != "benchmark" and _fact(v)},
         "n_models": len(table),
         "table": _table(table),

@@ -35,6 +35,8 @@ from brainalign.stimuli.sets import StimulusSet
 
 #: Most rows of a table in the page; a run over voxels has many times more.
 MAX_ROWS = 2000
+#: Measures whose first figure opens the page of a run that begins with them, where no profile of a component does.
+LEADING = frozenset({"compare-models", "voxel-encoding", "selective-ratio"})
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,12 @@ def _context(content: ReportContent, gallery: panels.Gallery) -> dict[str, Any]:
     """Gather what the template shows."""
     results = gallery.content.results
     answer = headline(results, content.baselines)
+    leading, others = panels.main(gallery, answer), panels.others(gallery)
+    first = next((r.measure for r in results[:1] if r.kind in LEADING), "")
+    if leading is None and first in others:
+        # The first screen shows what the answer is about; the figure is not drawn twice.
+        leading = others[first].pop(0)
+        others = {measure: shown for measure, shown in others.items() if shown}
     provenance = {k: v for k, v in content.provenance.items() if k != "command"}
     command = content.provenance.get("command", "")
     return {
@@ -141,7 +149,7 @@ def _context(content: ReportContent, gallery: panels.Gallery) -> dict[str, Any]:
         "tiles": _tiles(answer),
         "cautions": words.cautions(content.results, content.stimuli, content.brains),
         "first": answer.best["model"] if answer.best else "",
-        "main": panels.main(gallery, answer),
+        "main": leading,
         "profiles": panels.profiles(gallery),
         "means": panels.means(gallery),
         "curves": panels.curves(gallery),
@@ -149,7 +157,7 @@ def _context(content: ReportContent, gallery: panels.Gallery) -> dict[str, Any]:
         "component_table": component_table(results, panels.few_targets(results)[0], content.baselines),
         "matrices": matrices(gallery),
         "maps": maps(gallery),
-        "others": panels.others(gallery),
+        "others": others,
         "on_brain": brain_section(gallery),
         "viewer_script": viewer_script(),
         "listening": listen_section(content.stimuli) if content.audio else None,
@@ -181,9 +189,10 @@ def _tiles(answer: Headline) -> list[tuple[str, str, str]]:
             tiles.append((words.scores(row)[0], _ends(row), label))
     row = answer.ratio
     if row is not None:
-        tiles.append((words.scores(row)[0], _ends(row), f"response ratio of the brain’s {answer.target}"))
+        if words.readable(row):
+            tiles.append((words.scores(row)[0], _ends(row), f"response ratio of the brain’s {answer.target}"))
         if words.present(row["effect_size"]):
-            p = f"p = {words.number(row['p'], 2)}" if words.present(row["p"]) else ""
+            p = words.p_words(row["p"]) if words.present(row["p"]) else ""
             tiles.append((f"{row['effect_size']:.3f}", p, "common-language effect size (rank-sum)"))
     return tiles  # fmt: skip
 
@@ -217,7 +226,8 @@ def _table(measure: str, results: Sequence[Result]) -> dict[str, Any]:
     same = ", ".join(
         f"{c} {_cell(str(c), table[c].iloc[0], _numeric(table[c]))['text']}" for c in constant if text[c].iloc[0]
     )
-    n = f"{len(table)} estimates" if len(rows) == len(table) else f"The first {len(rows)} of {len(table)} estimates"
+    every = words.counted(len(table), "estimate")
+    n = every if len(rows) == len(table) else f"The first {len(rows)} of {every}"
     n += ", by rank in each layer" if "rank" in table else ""
     caption = " ".join([f"{n}; the same in all: {same}." if same else f"{n}.", *about_p])
     return {"measure": measure, "columns": [(c, c in numeric) for c in columns], "rows": rows, "caption": caption}
@@ -242,4 +252,6 @@ def _cell(column: str, value: Any, numeric: bool) -> dict[str, str]:
         return {"text": "–" if numeric else "", "key": "", "kind": "number" if numeric else ""}
     estimate = column in ("value", "ci_low", "ci_high", "effect_size")
     text = words.number(value, trailing=estimate) if numeric else str(value)
+    if numeric and (column == "p" or column.startswith("p_")) and value < words.SMALLEST_P:
+        text = f"< {words.SMALLEST_P}"
     return {"text": text, "key": str(value), "kind": "number" if numeric else "note" if column == "note" else ""}

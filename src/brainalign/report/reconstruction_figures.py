@@ -13,7 +13,7 @@ from brainalign.measures.result import Result
 from brainalign.reconstruction.steps import ITSELF, ORACLE, OTHER_PART
 from brainalign.report._draw import plain
 from brainalign.report.colours import MUTED, ModelStyle, model_styles
-from brainalign.report.words import Row, number, present, records
+from brainalign.report.words import Row, number, p_words, present, records
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -155,7 +155,7 @@ def _said(row: Row) -> str:
     value, low, high = (100 * float(row[c]) for c in ("value", "ci_low", "ci_high"))
     ends = f" ({number(low, 3)} to {number(high, 3)}%)" if np.isfinite(low) else ""
     brain = f", {row['brain']}" if row["brain"] else ""
-    p = f", p = {number(row['p'], 2)}" if present(row["p"]) else ""
+    p = f", {p_words(row['p'])}" if present(row["p"]) else ""
     return f"{number(value, 3)}%{ends} of pairs ({row['kind']}{brain}{p})"
 
 

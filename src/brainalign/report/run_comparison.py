@@ -15,6 +15,7 @@ from brainalign.measures.result import COLUMNS
 from brainalign.report._draw import plain
 from brainalign.report.colours import GRID, ModelStyle, model_styles
 from brainalign.report.saved import SavedRun
+from brainalign.report.words import Row, records, telling_columns, told_apart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,6 +34,7 @@ AGREEMENT = (
 )
 #: Columns that are outcomes or counts, and never tell estimates apart.
 _OUTCOMES = ("n_", "p_", "ci_")
+_DERIVED = ("difference", "in_intervals", "agreement")
 _COMPARED = ("value", "ci_low", "ci_high", "p", "n")
 #: Rows of the figure.
 MAX_ROWS = 24
@@ -56,12 +58,20 @@ class RunComparison:
         Estimates that only one run has, with its name (``run``).
     ambiguous : dict of str to int
         For each measure, how many estimates no column tells apart, and which are therefore not compared.
+    statistics : dict of str to str
+        For each measure, the statistic that comes first in the tables of results, of those that several runs have.
     """
 
     names: list[str]
     both: pd.DataFrame
     single: pd.DataFrame
     ambiguous: dict[str, int]
+    statistics: dict[str, str]
+
+    @property
+    def further(self) -> list[str]:
+        """Columns of :attr:`both` and :attr:`single`, beside `ABOUT`, that say what an estimate is about."""
+        return [str(c) for c in self.both if "|" not in str(c) and c not in (*ABOUT, *_DERIVED)]
 
 
 def compare_runs(runs: Sequence[SavedRun]) -> RunComparison:
@@ -100,7 +110,10 @@ def compare_runs(runs: Sequence[SavedRun]) -> RunComparison:
     owner = [names[int(row.argmax())] for row in there[~several]]
     own = {c: [alone[f"{c}|{name}"][i] for i, name in enumerate(owner)] for c in _COMPARED}
     single = alone[[*ABOUT, *extra]].assign(run=owner, **own)
-    return RunComparison(names, _sorted(both.assign(**_agreement(both, names))), single, ambiguous)
+    tables = pd.concat([run.table[["measure", "statistic"]] for run in runs]).drop_duplicates()
+    first = tables.merge(both[["measure", "statistic"]].drop_duplicates()).drop_duplicates("measure")
+    statistics = dict(first.itertuples(index=False, name=None))
+    return RunComparison(names, _sorted(both.assign(**_agreement(both, names))), single, ambiguous, statistics)
 
 
 def run_names(runs: Sequence[SavedRun]) -> list[str]:
@@ -202,13 +215,15 @@ def _sorted(both: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def main_estimates(both: pd.DataFrame, limit: int = MAX_ROWS) -> pd.DataFrame:
-    """Choose what the figure shows: the first statistic of each measure, of chosen layers where there are any.
+def main_estimates(both: pd.DataFrame, statistics: Mapping[str, str], limit: int = MAX_ROWS) -> pd.DataFrame:
+    """Choose what the figure shows: one statistic of each measure, of chosen layers where there are any.
 
     Parameters
     ----------
     both : DataFrame
         Of a :class:`RunComparison`.
+    statistics : mapping of str to str
+        By measure.
     limit : int
         Most rows of one measure; those that differ most are kept.
 
@@ -218,8 +233,8 @@ def main_estimates(both: pd.DataFrame, limit: int = MAX_ROWS) -> pd.DataFrame:
         Rows of `both`, measure by measure, sorted by model, layer, brain and target within.
     """
     parts = []
-    for _, rows in both.groupby("measure", sort=False):
-        own = rows[rows["statistic"] == rows.sort_index()["statistic"].mode().iloc[0]]
+    for measure, rows in both.groupby("measure", sort=False):
+        own = rows[rows["statistic"] == statistics[str(measure)]]
         chosen = own[own["layer"] == CHOSEN]
         others = own[~own["model"].isin(chosen["model"])]
         own = pd.concat([chosen, others]) if len(chosen) else own
@@ -259,7 +274,8 @@ def plot_run_comparison(
         ax.errorbar(
             value, rows + offset, xerr=errors, fmt=one.marker, color=one.colour, ms=4.5, lw=1.2, label=plain(run)
         )
-    ax.set_yticks(rows, [_label(row, table) for row in table.to_dict("records")])
+    further = telling_columns(table.drop(columns=list(_DERIVED), errors="ignore"), ABOUT)
+    ax.set_yticks(rows, [_label(row, table, further) for row in records(table)])
     ax.set_ylim(len(table) - 0.4, -0.6)
     ax.yaxis.grid(True, color=GRID)
     ax.tick_params(axis="y", length=0)
@@ -269,9 +285,10 @@ def plot_run_comparison(
     return ax
 
 
-def _label(row: Mapping[object, object], table: pd.DataFrame) -> str:
+def _label(row: Row, table: pd.DataFrame, further: Sequence[str]) -> str:
     """Name a row by what tells it from the others."""
     parts = [str(row[c]) for c in ("model", "layer", "brain", "target") if table[c].nunique() > 1 and row[c]]
+    parts += told_apart(row, further)
     return plain(" · ".join(dict.fromkeys(parts)) or str(row["model"] or row["brain"]), 56)
 
 

@@ -24,7 +24,7 @@ from brainalign.report.run_comparison import (
 from brainalign.report.run_differences import Differences, differences
 from brainalign.report.saved import SavedRun
 from brainalign.report.svg import Drawing, safe_csv
-from brainalign.report.words import join, number, present, records, scores
+from brainalign.report.words import Row, join, number, present, records, scores, telling_columns, told_apart
 
 #: Most rows of a table in the page; the CSV beside it has all.
 MAX_ROWS = 1000
@@ -84,7 +84,9 @@ def write_run_comparison(
         names=compared.names,
         rows=_rows(compared),
         figure=_figure(compared, figures_folder),
-        single=[[str(r[c]) for c in ("run", *ABOUT)] + [scores(r)[0]] for r in records(compared.single[:MAX_ROWS])],
+        single=[
+            [str(r["run"]), *_about(r, compared.further), scores(r)[0]] for r in records(compared.single[:MAX_ROWS])
+        ],
         style="".join(report.blocks["style"](report.new_context())),
         described=[(name, run) for name, run in zip(compared.names, runs, strict=True)],
         n_both=len(compared.both),
@@ -168,7 +170,8 @@ def comparison_cautions(runs: Sequence[SavedRun], compared: RunComparison, diffe
 
 def _summary(runs: Sequence[SavedRun], compared: RunComparison, differ: Differences) -> dict[str, Any]:
     counts = compared.both["agreement"].value_counts()
-    about = [*ABOUT, *(f"value|{n}" for n in compared.names), "difference", "in_intervals", "agreement"]
+    values = (f"value|{n}" for n in compared.names)
+    about = [*ABOUT, *compared.further, *values, "difference", "in_intervals", "agreement"]
     differing = compared.both[compared.both["agreement"] != AGREEMENT[0]]
     largest = differing.head(10)[about].astype(object)
     return {
@@ -195,7 +198,7 @@ def _rows(compared: RunComparison) -> list[dict[str, Any]]:
             cells.append({"key": _key(row[f"value|{name}"]), "text": value, "range": f"{low} to {high}" if low else ""})
         rows.append(
             {
-                "about": [str(row[c]) for c in ABOUT],
+                "about": _about(row, compared.further),
                 "cells": cells,
                 "difference": number(row["difference"], 2),
                 "difference_key": _key(row["difference"]),
@@ -207,13 +210,19 @@ def _rows(compared: RunComparison) -> list[dict[str, Any]]:
     return rows
 
 
+def _about(row: Row, further: Sequence[str]) -> list[str]:
+    """Write what an estimate is about; further conditions stand with the target."""
+    target = " · ".join(filter(None, [str(row["target"]), *told_apart(row, further)]))
+    return [target if c == "target" else str(row[c]) for c in ABOUT]
+
+
 def _key(value: Any) -> str:
     return str(value) if present(value) else ""
 
 
 def _figure(compared: RunComparison, folder: Path | None) -> Mapping[str, Any] | None:
     """Draw the main estimates, for the page and, if asked for, as files."""
-    shown = main_estimates(compared.both)
+    shown = main_estimates(compared.both, compared.statistics)
     shown = shown[shown["value|" + compared.names[0]].notna()] if len(shown) else shown
     if not len(shown):
         return None
@@ -229,8 +238,8 @@ def _figure(compared: RunComparison, folder: Path | None) -> Mapping[str, Any] |
     return {"svg": drawing.inline("runs", alt), "n": len(shown)}
 
 
-def summary_of(run: SavedRun) -> pd.DataFrame:
-    """Return the main estimates of one run, for a summary: those that a figure of it would show.
+def summary_of(run: SavedRun) -> tuple[pd.DataFrame, dict[str, list[str]]]:
+    """Choose the main estimates of one run, for a summary: those that a figure of it would show.
 
     Parameters
     ----------
@@ -239,8 +248,11 @@ def summary_of(run: SavedRun) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame
-        Rows of its table.
+    tuple of DataFrame and dict of str to list of str
+        Rows of its table, and by measure the columns that tell rows apart which model, layer, target and statistic do
+        not.
     """
-    doubled = run.table.assign(agreement="")
-    return main_estimates(doubled)
+    first = run.table.drop_duplicates("measure")
+    rows = main_estimates(run.table, dict(zip(first["measure"], first["statistic"], strict=True)))
+    named = ("measure", "model", "layer", "target", "statistic")
+    return rows, {str(m): telling_columns(own, named) for m, own in rows.groupby("measure", sort=False)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,13 +13,13 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from brainalign._files import sha256
+from brainalign._files import file_name, sha256
 from brainalign._reading import check_netcdf, reading
 from brainalign.errors import ResultsError, did_you_mean, name_some
 from brainalign.measures.result import COLUMNS, Result, result_table
 from brainalign.recipes.repeat import FORMAT, record_format
 from brainalign.report.headline import headline
-from brainalign.report.words import records
+from brainalign.report.words import records, telling_columns
 
 #: Columns without which a table says nothing.
 _NEEDED = ("measure", "statistic", "value")
@@ -182,7 +181,9 @@ class SavedRun:
         parts = [f"<h4>{escape(self.title or self.name)}</h4>", f"<p>{escape(self.question)}</p>" * bool(self.question)]
         parts += [f"<p>{escape(sentence)}</p>" for sentence in self.answer]
         parts += [f"<p><strong>Beware:</strong> {escape(warning)}</p>" for warning in self.warnings]
-        shown = self.table[[c for c in COLUMNS if c in self.table]]
+        about = COLUMNS[: COLUMNS.index("value")]
+        further = [c for _, own in self.table.groupby("measure", sort=False) for c in telling_columns(own, about)]
+        shown = self.table[[*about, *dict.fromkeys(further), *(c for c in COLUMNS if c not in about)]]
         parts.append(shown.to_html(index=False, float_format=lambda x: f"{x:.3g}", na_rep="", max_rows=20))
         return "".join(parts)
 
@@ -320,11 +321,6 @@ def _read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
 
 def _whole(column: pd.Series) -> bool:
     return bool(pd.api.types.is_numeric_dtype(column) and (column.dropna() % 1 == 0).all())
-
-
-def file_name(name: str) -> str:
-    """Return a name in letters that every file system takes: others become underscores."""
-    return re.sub(r"[^\w.-]+", "_", name)
 
 
 def _read_arrays(path: Path) -> dict[str, xr.DataArray]:

@@ -15,9 +15,9 @@ from brainalign.measures.result import Result
 from brainalign.measures.selective import OTHER, SELECTED
 from brainalign.report._draw import plain
 from brainalign.report.answers import target_names
-from brainalign.report.colours import INK, MUTED, ModelStyle, model_styles
+from brainalign.report.colours import INK, MUTED, PAPER, ModelStyle, model_styles
 from brainalign.report.estimates import draw_layers
-from brainalign.report.words import number, present
+from brainalign.report.words import p_words, present
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,12 +33,15 @@ _TARGET, _REST = (style.colour for style in model_styles(["targets", "rest"]).va
 
 
 def plot_selective_ratio(ax: Axes, result: Result) -> Axes:
-    """Draw the response ratio of the selected and of the other units of each layer."""
+    """Draw the response ratio of the selected and of the other units of each layer; hollow where there is a note."""
     table = result.table.dropna(subset="value")
     layers = list(dict.fromkeys(table["layer"]))
     for group, colour, shift in ((SELECTED, _TARGET, -0.12), (OTHER, _REST, 0.12)):
         rows = table[table["target"] == group]
         _points(ax, rows, [layers.index(layer) + shift for layer in rows["layer"]], colour, group)
+        noted = rows[rows["note"] != ""]
+        at = [layers.index(layer) + shift for layer in noted["layer"]]
+        ax.plot(at, noted["value"], "o", color=colour, mfc=PAPER, ms=5)
     ax.axhline(1, color=INK, lw=0.9, ls=(0, (4, 3)))
     _layer_axis(ax, layers, RATIO)
     _legend_outside(ax)
@@ -212,7 +215,7 @@ def plot_ablation(ax: Axes, result: Result) -> Axes:
     ax.vlines(at, means["ci_low"], means["ci_high"], color=INK, lw=1.6)
     ax.plot(at, means["value"], "o", color=INK, ms=7, label="mean of categories")
     ax.axhline(float(means["chance"].iloc[0]), color=INK, lw=0.9, ls=(0, (4, 3)), label="chance (mean)")
-    p = [f"\np = {number(value, 2)}" if present(value) else "" for value in means["p"]]
+    p = [f"\n{p_words(value)}" if present(value) else "" for value in means["p"]]
     ax.set_xticks(at, [plain("intact" if g == "none" else g) + text for g, text in zip(groups, p, strict=True)])
     ax.set_xlim(-0.4, len(groups) - 0.6)
     ax.set_ylim(bottom=0)

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from brainalign.brain.data import BrainData
-from brainalign.measures.result import Result
+from brainalign.measures.ratio import NOT_A_GAIN
+from brainalign.measures.result import COLUMNS, Result
 from brainalign.stimuli.sets import StimulusSet
 
 #: One estimate: a row of a result table.
@@ -24,10 +25,14 @@ _P_OF_ROW = frozenset({
 _ADJUSTED = ("p_adjusted", "p_fdr", "p_holm")
 #: Measures whose scores a noise ceiling bounds.
 _BOUNDED = frozenset({"component-encoding", "voxel-encoding", "rsa", "similarity", "compare-models", "encoding-map"})
+#: Columns that are outcomes or counts, and never tell rows apart.
+_OUTCOMES = ("n_", "p_", "ci_", "null_", "chance", "ceiling")
 #: Most notes of one measure that are written out.
 MAX_NOTES = 8
 #: Fewer than this make an interval or a test hard to trust.
 SMALL_N = 10
+#: Tails of distributions below this come out as 0.
+SMALLEST_P = 1e-300
 
 
 def number(value: Any, digits: int = 3, *, trailing: bool = False) -> str:
@@ -41,6 +46,11 @@ def number(value: Any, digits: int = 3, *, trailing: bool = False) -> str:
     return _minus(text)
 
 
+def p_words(value: float, name: str = "p") -> str:
+    """Write a p: ``p = 0.004``; one too small for a number of 64 bits is not 0: ``p < 1e-300``."""
+    return f"{name} < {SMALLEST_P}" if value < SMALLEST_P else f"{name} = {number(value, 2)}"
+
+
 def score(row: Row) -> str:
     """Write the value of a row and its interval with the same decimals: ``0.53 (0.41 to 0.62)``."""
     value, low, high = scores(row)
@@ -50,7 +60,7 @@ def score(row: Row) -> str:
 def estimate(row: Row) -> str:
     """Write the value of a row, its interval and its p: ``0.53 (0.41 to 0.62; p = 0.004)``; what is absent is named."""
     value, low, high = scores(row)
-    p = f"p = {number(row['p'], 2)}" if present(row["p"]) else "no p"
+    p = p_words(row["p"]) if present(row["p"]) else "no p"
     return f"{value} ({f'{low} to {high}' if low else 'no interval'}; {p})"
 
 
@@ -88,6 +98,59 @@ def present(value: Any) -> bool:
 def highest(rows: Iterable[Row]) -> Row | None:
     """Return the row of the highest value; None if no row has one."""
     return max((r for r in rows if present(r["value"])), key=lambda r: float(r["value"]), default=None)
+
+
+def readable(row: Row) -> bool:
+    """Tell whether a ratio is a gain factor: its note says if negative responses forbid that."""
+    return NOT_A_GAIN not in row["note"]
+
+
+def counted(n: int, noun: str) -> str:
+    """Write a number and its noun, which takes an s where there is not one: ``1 layer``, ``2 layers``."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def telling_columns(table: pd.DataFrame, shown: Sequence[str]) -> list[str]:
+    """Choose further columns that tell the rows of a measure apart where those shown do not.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of one measure.
+    shown : sequence of str
+        Columns that name a row already.
+
+    Returns
+    -------
+    list of str
+        As few as tell most; conditions in words come before those in numbers, and outcomes are none of them.
+    """
+    keys = [c for c in shown if c in table]
+    free = [
+        str(c)
+        for c in table
+        if c not in keys
+        and c not in COLUMNS[COLUMNS.index("value") :]
+        and not str(c).startswith(_OUTCOMES)
+        and "|" not in str(c)
+    ]
+    numbers = [c for c in free if pd.api.types.is_numeric_dtype(table[c])]
+    words = [c for c in free if c not in numbers]
+    numbers.sort(key=lambda c: len(set(table[c])))
+    found: list[str] = []
+    for column in [*words, *numbers]:
+        doubled = int(table.duplicated([*keys, *found]).sum())
+        if not doubled:
+            break
+        if int(table.duplicated([*keys, *found, column]).sum()) < doubled:
+            found.append(column)
+    return found
+
+
+def told_apart(row: Row, columns: Iterable[str]) -> list[str]:
+    """Write what tells a row apart: ``subject 3``; columns without a value in this row are left out."""
+    cells = [(c, row[c]) for c in columns if present(row[c]) and row[c] != ""]
+    return [f"{c} {f'{v:g}' if isinstance(v, float) else v}" for c, v in cells]
 
 
 def of_kind(results: Sequence[Result], kind: str) -> list[Result]:
@@ -190,6 +253,28 @@ def _about_ceilings(results: Sequence[Result], brains: Sequence[BrainData]) -> l
     return found
 
 
+def _about_same_numbers(results: Sequence[Result]) -> list[str]:
+    """Name models that have the same numbers in all rows of a measure: a control may be the network itself."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for measure in dict.fromkeys(r.measure for r in results):
+        table = pd.concat([r.table for r in results if r.measure == measure], ignore_index=True)
+        same: dict[tuple[tuple[Any, ...], ...], list[str]] = {}
+        for model, own in table[table["model"] != ""].groupby("model", sort=False):
+            about = [c for c in ("layer", "brain", "target", "statistic") if c in own]
+            own = own[own["model_2"].isin(["", np.nan])] if "model_2" in own else own
+            own = own.dropna(subset="value")
+            # Scores that reach the end of their scale are often the same.
+            if not own["value"].isin([0.0, 1.0]).all():
+                same.setdefault(tuple(own[[*about, "value"]].itertuples(index=False, name=None)), []).append(str(model))
+        for models in same.values():
+            if len(models) > 1:
+                found.setdefault(tuple(models), []).append(measure)
+    return [
+        f"{join(measures)}: {join(models)} have the same numbers everywhere: are they the same network?"
+        for models, measures in found.items()
+    ]
+
+
 def _has_ceiling(result: Result) -> bool:
     corrected = result.kind == "voxel-encoding" and result.settings.get("correction", "none") != "none"
     ceilings = [c for c in result.table if "ceiling" in str(c)]
@@ -211,9 +296,9 @@ def cautions(results: Sequence[Result], stimuli: StimulusSet, brains: Sequence[B
     Returns
     -------
     list of str
-        Each once: what intervals and scores leave out, warnings, then notes.
+        Each once: models with the same numbers, what intervals and scores leave out, warnings, then notes.
     """
-    found = [*_about_intervals(results), *_about_ceilings(results, brains)]
+    found = [*_about_same_numbers(results), *_about_intervals(results), *_about_ceilings(results, brains)]
     found += [f"{brain.name}: {w}" for brain in brains for w in brain.warnings]
     if len(brains) > 1:
         found.append(
@@ -243,8 +328,8 @@ def cautions(results: Sequence[Result], stimuli: StimulusSet, brains: Sequence[B
         for note, rows in list(by_note.items())[:MAX_NOTES]:
             more = f"; and {len(rows) - 4} more" if len(rows) > 4 else ""
             found.append(f"{measure}: {note} ({'; '.join(rows[:4])}{more})")
-        if len(by_note) > MAX_NOTES:
-            found.append(f"{measure}: {len(by_note) - MAX_NOTES} further notes stand in the table")
+        if (n := len(by_note) - MAX_NOTES) > 0:
+            found.append(f"{measure}: {counted(n, 'further note')} in the table")
     found += [f"{key}: {n}" for key, n in small.items()]
     counts = stimuli.table["category"].value_counts(sort=False)
     few = [f"{c} ({n})" for c, n in counts[counts < SMALL_N].items()]

@@ -11,7 +11,6 @@ On disk a set is a folder with
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from brainalign._html import html_card, html_fold, html_table
-from brainalign._reading import check_names, read_toml_text, reading
+from brainalign._reading import check_names, parse_toml, read_toml_text, reading
 from brainalign.errors import StimulusError, did_you_mean, name_some
 from brainalign.stimuli.audio import Waveform, read_audio, resample, rms
 
@@ -262,10 +261,7 @@ def read_manifest(path: Path) -> Manifest:
     """
     if not path.is_file():
         raise StimulusError(f"{path.parent} is no stimulus set: it has no {path.name}")
-    try:
-        content = tomllib.loads(read_toml_text(path, "valid TOML", StimulusError))
-    except (ValueError, RecursionError) as why:
-        raise StimulusError(f"{path} is not valid TOML: {why}") from why
+    content = parse_toml(read_toml_text(path, "valid TOML", StimulusError), path, StimulusError)
     try:
         manifest = Manifest.model_validate(content)
     except ValidationError as why:

@@ -20,7 +20,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.lr_scheduler import OneCycleLR
 
 from brainalign._files import write_then_rename
-from brainalign._progress import progress_bar
+from brainalign._progress import Bar, progress_bar
 from brainalign.models.kim2024 import Kim2024CNN
 from brainalign.training.batches import Batches
 from brainalign.training.features import LogMels
@@ -190,6 +190,8 @@ def one_cycle(optimiser: torch.optim.Optimizer, n_steps: int) -> OneCycleLR:
 class Progress(Callback):
     """One bar for the whole training, so that the time left is that of all epochs."""
 
+    bar: Bar | None = None
+
     def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Begin, after the epochs of an earlier run if there is one."""
         per_epoch = int(trainer.num_training_batches)
@@ -199,11 +201,18 @@ class Progress(Callback):
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Count a step."""
-        self.bar.update()
+        if self.bar is not None:
+            self.bar.update()
 
     def on_train_end(self, *_: Any) -> None:
         """End."""
-        self.bar.__exit__(None, None, None)
+        if self.bar is not None:
+            self.bar.__exit__(None, None, None)
+            self.bar = None
+
+    def on_exception(self, *_: Any) -> None:
+        """End, also where the training fails."""
+        self.on_train_end()
 
 
 class Keep(Callback):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from brainalign._files import data_folder
-from brainalign._reading import read_toml_text
+from brainalign._reading import parse_toml, read_toml_text
 from brainalign.errors import RecipeError
 
 #: Epochs in Kim et al. 2024: 200 for random labels, 100 otherwise.
@@ -125,10 +124,7 @@ def read_training_recipe(path: Path, **changes: Any) -> TrainingRecipe:
     RecipeError
         If the file is missing, is not TOML, or has unknown or impossible entries.
     """
-    try:
-        content = tomllib.loads(read_toml_text(path, "a training recipe", RecipeError))
-    except (ValueError, RecursionError) as why:
-        raise RecipeError(f"cannot read the training recipe {path}: {why}") from why
+    content = parse_toml(read_toml_text(path, "a training recipe", RecipeError), path, RecipeError)
     if set(content) != {"training"} or not isinstance(content["training"], dict):
         raise RecipeError(f"{path}: expected one table [training], found {', '.join(content) or 'nothing'}")
     return make_training_recipe({**content["training"], **changes}, str(path))
