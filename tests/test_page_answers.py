@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from brainalign.cli import app
 from brainalign.measures.compare_models import compare_models
-from brainalign.measures.ratio import response_ratio
+from brainalign.measures.ratio import negative_note, response_ratio
 from brainalign.measures.result import Result
 from brainalign.measures.selective import selective_ratio
 from brainalign.measures.similarity import layer_map
@@ -226,3 +226,11 @@ def test_the_first_figure_of_the_first_measure_stands_on_the_first_screen(tmp_pa
     assert ("<figure>" in top) == (first == "selective-ratio")
     assert html.count("Response ratio of units of net") >= 1
     assert ('id="m-selective-ratio"' in html) == (first == "rsa")
+
+
+@pytest.mark.parametrize(
+    ("negative", "value", "expected"), [(0, 0.5, True), (2, 9.0, True), (2, -1.0, False), (34, 0.5, False)]
+)
+def test_a_few_negative_responses_do_not_turn_a_ratio_round(negative, value, expected):
+    responses = np.where(np.arange(66) < negative, -0.01, 1.0)
+    assert words.readable({"note": negative_note(responses), "value": value}) is expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ Array = NDArray[np.float64]
 #: The target of the units of a layer that are averaged.
 MEAN_OF_UNITS = "mean of units"
 #: What the note says of a ratio of responses some of which are negative.
-NOT_A_GAIN = "the ratio is not a gain factor"
+NEGATIVE = re.compile(r"(\d+) of (\d+) responses are negative")
 
 
 def response_ratio(
@@ -121,7 +122,7 @@ def response_ratio(
 def negative_note(values: Array) -> str:
     """Return the note for a ratio of responses some of which are negative; empty if none is."""
     negative = int((values < 0).sum())
-    return f"{negative} of {values.size} responses are negative, so {NOT_A_GAIN}" if negative else ""
+    return f"{negative} of {values.size} responses are negative, so the ratio is not a gain factor" if negative else ""
 
 
 def _along_units(responses: Responses) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from brainalign.brain.data import BrainData
-from brainalign.measures.ratio import NOT_A_GAIN
+from brainalign.measures.ratio import NEGATIVE
 from brainalign.measures.result import COLUMNS, Result
 from brainalign.stimuli.sets import StimulusSet
 
@@ -101,8 +101,9 @@ def highest(rows: Iterable[Row]) -> Row | None:
 
 
 def readable(row: Row) -> bool:
-    """Tell whether a ratio is a gain factor: its note says if negative responses forbid that."""
-    return NOT_A_GAIN not in row["note"]
+    """Tell whether a ratio may be quoted: it turns round where most responses are negative, as its note counts."""
+    found = NEGATIVE.search(row["note"])
+    return found is None or (row["value"] > 0 and 2 * int(found[1]) <= int(found[2]))
 
 
 def counted(n: int, noun: str) -> str:
