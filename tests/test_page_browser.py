@@ -187,7 +187,8 @@ HOSTILE = (
 def hostile_run() -> ReportContent:
     """Build a run in which every name that a page shows is code."""
     rng = np.random.default_rng(0)
-    ids = [f"{HOSTILE[i % 8]} {i}" for i in range(16)]
+    # Ids may not hold separators of lines; titles, warnings and provenance may.
+    ids = [f"{HOSTILE[i % 8]} {i}".translate(dict.fromkeys((0x2028, 0x2029))) for i in range(16)]
     kinds = [HOSTILE[i % 4] for i in range(16)]
     table = pd.DataFrame({"file": "x.wav", "category": kinds}, index=pd.Index(ids, name="stimulus_id"))
     manifest = Manifest(name=HOSTILE[0], version=HOSTILE[1], citation=HOSTILE[2], licence=HOSTILE[3])
@@ -204,7 +205,7 @@ def hostile_run() -> ReportContent:
             if "stimulus_2" in array.dims:
                 array = array.assign_coords(stimulus_2=new)
             arrays[name] = array
-        results.append(replace(result, arrays=arrays, warnings=[HOSTILE[1], HOSTILE[5]]))
+        results.append(replace(result, arrays=arrays, warnings=[HOSTILE[1], HOSTILE[4], HOSTILE[5]]))
     brain = BrainData(HOSTILE[0], make_responses(rng.normal(size=(16, 2)), ids, ("music", "speech")),
                       HOSTILE[1], HOSTILE[2], HOSTILE[3])  # fmt: skip
     examples = [replace(e, clip=HOSTILE[i % 8], title=HOSTILE[i % 8]) for i, e in enumerate(make_examples(2))]
