@@ -134,12 +134,18 @@ def campaign(server: Server, command: Command, n_events: int, n_torn: int, n_tim
         assert whole.code == 0, whole.output
     unbroken = command.outcome(folder)
     sizes = sorted({p.stat().st_size for p in folder.rglob("*") if p.is_file()} - {0})
-    plan: list[tuple[str, dict[str, float]]] = [
+    draw: dict[str, Callable[[], dict[str, float]]] = {
+        "change": lambda: {"kill_at": int(rng.integers(len(whole.changes)))},
+        "torn": lambda: {"torn_at": int(rng.integers(0, rng.choice(sizes)))},
+        "time": lambda: {"kill_after": float(rng.uniform(0, whole.seconds))},
+    }
+    plan = [
         *(("change", {"kill_at": int(k)}) for k in rng.permutation(len(whole.changes))[:n_events]),
-        *(("torn", {"torn_at": int(rng.integers(0, rng.choice(sizes)))}) for _ in range(n_torn)),
-        *(("time", {"kill_after": float(rng.uniform(0, whole.seconds))}) for _ in range(n_times)),
+        *(("torn", draw["torn"]()) for _ in range(n_torn)),
+        *(("time", draw["time"]()) for _ in range(n_times)),
     ]
     rng.shuffle(plan)  # type: ignore[arg-type]
+    most = 2 * len(plan)
     killed: Counter[str] = Counter()
     refurnish(folder)
     in_a_row = 0
@@ -152,6 +158,9 @@ def campaign(server: Server, command: Command, n_events: int, n_torn: int, n_tim
 
     for kind, how in plan:
         attempt = server.attempt(*command.arguments, **how)
+        if not attempt.killed and len(plan) < most:
+            # It had ended before, as it went on where the last one stopped: another such kill takes its place.
+            plan.append((kind, draw[kind]()))
         if attempt.killed:
             killed[kind] += 1
             in_a_row += 1
