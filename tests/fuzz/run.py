@@ -25,7 +25,7 @@ RESIDENT_MB = 3000
 SECONDS_PER_INPUT = 60
 
 
-def fuzz(name: str, seconds: int, keep: Path) -> None:
+def fuzz(name: str, seconds: int, keep: Path, random_seed: int) -> None:
     """Fuzz one target in this process, which libFuzzer ends."""
     import atheris
 
@@ -41,7 +41,12 @@ def fuzz(name: str, seconds: int, keep: Path) -> None:
     for i, seed in enumerate(seeds):
         (corpus / f"seed{i}").write_bytes(seed)
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_BYTES, ADDRESS_BYTES))
-    limits = [f"-max_total_time={seconds}", f"-timeout={SECONDS_PER_INPUT}", f"-rss_limit_mb={RESIDENT_MB}"]
+    limits = [
+        f"-seed={random_seed}",
+        f"-max_total_time={seconds}",
+        f"-timeout={SECONDS_PER_INPUT}",
+        f"-rss_limit_mb={RESIDENT_MB}",
+    ]
     longest = max(4096, *(2 * len(s) for s in seeds))
     options = [*limits, f"-max_len={longest}", "-print_final_stats=1", f"-artifact_prefix={keep}/{_slug(name)}-"]
     atheris.Setup([sys.argv[0], *options, str(corpus)], lambda data: target.accepts(folder, data))
@@ -52,9 +57,10 @@ def _slug(name: str) -> str:
     return re.sub(r"\W+", "_", name)
 
 
-def run(name: str, seconds: int, keep: Path) -> tuple[int, str]:
+def run(name: str, seconds: int, keep: Path, seed: int) -> tuple[int, str]:
     """Fuzz one target in a new process; return how many inputs it was given, and what it failed with, if it did."""
     command = [sys.executable, __file__, "--one", name, "--seconds", str(seconds), "--keep", str(keep)]
+    command += ["--seed", str(seed)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     try:
         done = subprocess.run(
@@ -79,18 +85,19 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=20, help="for each target")
     parser.add_argument("--targets", nargs="*", help="names; all if not given")
     parser.add_argument("--keep", type=Path, default=Path("fuzz-findings"), help="where inputs go that break a reader")
+    parser.add_argument("--seed", type=int, default=0, help="of the inputs; 0: others each time")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     asked.keep.mkdir(parents=True, exist_ok=True)
     if asked.one:
-        fuzz(asked.one, asked.seconds, asked.keep)
+        fuzz(asked.one, asked.seconds, asked.keep, asked.seed)
         return 0
     from hostile_targets import TARGETS
 
     names = [t.name for t in TARGETS if not asked.targets or t.name in asked.targets]
     total = failed = 0
     for name in names:
-        tried, failure = run(name, asked.seconds, asked.keep)
+        tried, failure = run(name, asked.seconds, asked.keep, asked.seed)
         total, failed = total + tried, failed + bool(failure)
         print(f"{name:24}{tried:10} inputs  {'BROKEN' if failure else 'ok'}", flush=True)
         if failure:

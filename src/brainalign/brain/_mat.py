@@ -74,7 +74,7 @@ def _check(path: Path, content: bytes, order: Literal["little", "big"]) -> None:
                 parts.extend(inside or [])
 
 
-def _elements(data: bytes, order: Literal["little", "big"]) -> Iterator[tuple[int, bytes]]:
+def _elements(data: bytes, order: Literal["little", "big"], whole: bool = False) -> Iterator[tuple[int, bytes]]:
     """Give the data type and the content of one element after another."""
     at = 0
     while at + 8 <= len(data):
@@ -89,9 +89,13 @@ def _elements(data: bytes, order: Literal["little", "big"]) -> Iterator[tuple[in
         body = data[start : min(start + size, at)]
         if len(body) < size:
             raise ValueError(f"an element of {size:,} bytes is cut off after {len(body):,}")
+        if kind == _MATRIX and size % 8:
+            raise ValueError(f"a matrix of {size:,} bytes, expected a multiple of 8: what follows would be out of step")
         if kind not in _KNOWN:
             raise ValueError(f"an element has the data type {kind}, which is none of the format")
         yield kind, body
+    if whole and at != len(data):
+        raise ValueError(f"the parts of a matrix have {at:,} bytes together, expected {len(data):,}")
 
 
 def _matrix(path: Path, body: bytes, order: Literal["little", "big"]) -> list[bytes] | None:
@@ -100,7 +104,7 @@ def _matrix(path: Path, body: bytes, order: Literal["little", "big"]) -> list[by
     scipy takes for granted that the parts are there, that they are of a known type, and that the extent is two numbers
     or more; and it makes room for as many characters or matrices as the extent says before it has seen one.
     """
-    parts = list(_elements(body, order))
+    parts = list(_elements(body, order, whole=True))
     kinds, sizes = tuple(kind for kind, _ in parts[:3]), [len(part) for _, part in parts[:2]]
     if kinds[:1] != (6,) or sizes[0] != 8:
         raise ValueError("a matrix does not begin with its class")
