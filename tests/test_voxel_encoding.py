@@ -305,6 +305,32 @@ def test_the_chosen_layer_is_corrected_by_its_own_ceiling():
     np.testing.assert_array_equal(arrays["split_scores"].sel(layer=CHOSEN).values, picked)
 
 
+@pytest.mark.parametrize("correction", ["none", "reliability", "tuckute2023"])
+def test_blocks_of_units_and_predictions_that_are_not_kept_change_no_score(correction, monkeypatch):
+    model, voxels, _ = simulated()
+    setup, bases = setup_of(model, voxels, Scoring("r2", correction, 0.1, "median"))
+    divisors = split_divisors(setup)
+    whole = fit_layer_scores(bases[0], divisors, setup)
+    monkeypatch.setattr("brainalign.measures.voxel_fits.COLUMNS", 3)
+    cut = fit_layer_scores(bases[0], divisors, setup)
+    alone = fit_layer_scores(bases[0], divisors, setup, keep_predictions=False)
+    for name in ("scores", "divisors", "loo_r2", "at_edge"):
+        np.testing.assert_allclose(getattr(cut, name), getattr(whole, name), rtol=1e-10)
+        np.testing.assert_array_equal(getattr(alone, name), getattr(cut, name))
+    np.testing.assert_allclose(cut.predictions, whole.predictions, rtol=1e-9, atol=1e-12)
+    assert alone.predictions == []
+
+
+def test_an_interval_and_a_p_change_no_score():
+    model, voxels, _ = simulated(n=30)
+    with_all = voxel_encoding(model, voxels, n_splits=3, n_bootstrap=20, n_permutations=2)
+    scores = voxel_encoding(model, voxels, n_splits=3, n_bootstrap=0, n_permutations=0)
+    np.testing.assert_array_equal(scores.table["value"], with_all.table["value"])
+    np.testing.assert_array_equal(scores.arrays["split_scores"], with_all.arrays["split_scores"])
+    assert scores.table["p"].isna().all()
+    assert with_all.table["p"].notna().all()
+
+
 def test_resampled_medians_are_those_of_copies():
     model, voxels, _ = simulated(n=30)
     setup, bases = setup_of(model, voxels, Scoring("r2", "reliability", 0.1, "median"))

@@ -220,6 +220,24 @@ class TestMatlab:
             with pytest.raises(BrainError, match="expected a multiple of 8"):
                 self.read(tmp_path, mat_file(mat_element(14, cells + mat_element(14, whole + bytes(extra)))))
 
+    def test_what_matlab_itself_has_written(self) -> None:
+        """The files of scipy's own tests: those of version 5 to 7 that scipy reads are not refused."""
+        from scipy.io import loadmat, matlab
+
+        from brainalign.brain._mat import read_mat
+
+        n_read = 0
+        for path in sorted((Path(matlab.__file__).parent / "tests" / "data").glob("*.mat")):
+            if path.read_bytes()[126:128] not in (b"IM", b"MI"):
+                continue
+            try:
+                expected = sorted(loadmat(path))
+            except Exception:  # made to be refused by scipy
+                continue
+            assert sorted(read_mat(path)) == expected, path.name
+            n_read += 1
+        assert n_read > 80
+
     def test_version_7_3_and_others(self, tmp_path: Path) -> None:
         head = b"MATLAB 7.3 MAT-file".ljust(124) + struct.pack("<H", 0x0200) + b"IM"
         with pytest.raises(BrainError, match=r"it is of another version \(7\.3 is HDF5\): save it with -v7"):

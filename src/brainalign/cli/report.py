@@ -75,13 +75,15 @@ def _sum_up(run: SavedRun, as_json: bool) -> None:
     for line in (run.title, run.question, *run.answer):
         typer.echo(line)
     columns = ("measure", "model", "layer", "target", "statistic")
-    any_further = any(further.values())
+    further_column = ["further"] if any(further.values()) else []
     cells = []
     for row in records(rows):
         value, low, high = scores(row)
-        about = [row[c] for c in columns] + [" · ".join(told_apart(row, further[row["measure"]]))] * any_further
+        about = [row[c] for c in columns]
+        if further_column:
+            about.append(" · ".join(told_apart(row, further[row["measure"]])))
         cells.append([*about, value, f"{low} to {high}" if low else "no interval"])
-    print_table([*columns, *["further"] * any_further, "value", "interval"], cells)
+    print_table([*columns, *further_column, "value", "interval"], cells)
     typer.echo(f"{len(rows)} of {len(run.table)} estimates; all: {run.folder / 'results.csv'}")
     for warning in run.warnings:
         typer.echo(f"beware: {warning}")

@@ -42,7 +42,7 @@ from brainalign.measures.encoding_map_rows import (
     unique_rows,
 )
 from brainalign.measures.feature_spaces import FeatureSpace, Members, find_spaces
-from brainalign.measures.resampling import LEAST_SAMPLES, Level, Resamples, Seed
+from brainalign.measures.resampling import Level, Resamples, Seed, check_resamples
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.voxel_fits import group_units
 from brainalign.responses import Responses, align, average_repetitions, check_responses
@@ -329,8 +329,7 @@ def _check_options(null: str, q: float, alphas: Sequence[float] | None, n_permut
         raise MeasureError(f"n_permutations is {n_permutations}, expected 20 to 1,000,000; or use null='gaussian'")
     if not 0 < q < 1:
         raise MeasureError(f"q is {q}, expected a false discovery rate between 0 and 1, such as 0.05")
-    if n_bootstrap != 0 and not LEAST_SAMPLES <= n_bootstrap <= 1_000_000:
-        raise MeasureError(f"n_bootstrap is {n_bootstrap}, expected 0 (no interval) or {LEAST_SAMPLES} to 1,000,000")
+    check_resamples(n_bootstrap)
     if alphas is not None and (not len(alphas) or not all(0 < a < np.inf for a in alphas)):
         raise MeasureError(f"penalties must be positive and finite, found {list(alphas)}")
 

@@ -80,6 +80,40 @@ def check_seed(seed: int) -> None:
         raise MeasureError(f"seed is {seed!r}, expected a whole number of at least 0")
 
 
+def check_permutations(n_permutations: int) -> None:
+    """Raise unless a number of permutations can be drawn.
+
+    Parameters
+    ----------
+    n_permutations : int
+        What was given.
+
+    Raises
+    ------
+    MeasureError
+        If it is not 0 to 1,000,000.
+    """
+    if not 0 <= n_permutations <= 1_000_000:
+        raise MeasureError(f"n_permutations is {n_permutations}, expected 0 to 1,000,000")
+
+
+def check_resamples(n_bootstrap: int) -> None:
+    """Raise unless a number of bootstrap samples gives an interval, or is 0.
+
+    Parameters
+    ----------
+    n_bootstrap : int
+        What was given.
+
+    Raises
+    ------
+    MeasureError
+        If it is not 0 or 20 to 1,000,000.
+    """
+    if n_bootstrap != 0 and not LEAST_SAMPLES <= n_bootstrap <= 1_000_000:
+        raise MeasureError(f"n_bootstrap is {n_bootstrap}, expected 0 (no interval) or {LEAST_SAMPLES} to 1,000,000")
+
+
 def draw_orders(
     n: int, n_permutations: int, rng: np.random.Generator, ids: Sequence[str] | None = None
 ) -> NDArray[np.intp]:
@@ -101,8 +135,7 @@ def draw_orders(
     ndarray of int, shape (1 + n_permutations, n)
         The first row is 0, 1 ... n - 1.
     """
-    if not 0 <= n_permutations <= 1_000_000:
-        raise MeasureError(f"n_permutations is {n_permutations}, expected 0 to 1,000,000")
+    check_permutations(n_permutations)
     measured = np.arange(n, dtype=np.intp)[None]
     if not n_permutations:
         return measured
@@ -145,8 +178,7 @@ def draw_counts(
     MeasureError
         If there are too few samples for tails.
     """
-    if n_bootstrap != 0 and not LEAST_SAMPLES <= n_bootstrap <= 1_000_000:
-        raise MeasureError(f"n_bootstrap is {n_bootstrap}, expected 0 (no interval) or {LEAST_SAMPLES} to 1,000,000")
+    check_resamples(n_bootstrap)
     if n_bootstrap == 0:
         return np.empty((0, n), dtype=np.int64)
     if ids is None:

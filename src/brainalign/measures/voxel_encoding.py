@@ -18,7 +18,16 @@ from pydantic import Field
 from brainalign.brain.data import BrainData
 from brainalign.errors import MeasureError, did_you_mean, name_some
 from brainalign.measures.encoding import CHOSEN, MINIMUM_STIMULI, PUBLISHED_ALPHAS
-from brainalign.measures.resampling import LEAST_SAMPLES, NO_BCA, Count, Level, Resamples, Seed, draw_orders
+from brainalign.measures.resampling import (
+    NO_BCA,
+    Count,
+    Level,
+    Resamples,
+    Seed,
+    check_permutations,
+    check_resamples,
+    draw_orders,
+)
 from brainalign.measures.result import Result, result_table
 from brainalign.measures.ridge import Decomposition, decompose_splits
 from brainalign.measures.scores import FoldRule, Statistic, aggregate_folds, check_statistic
@@ -149,10 +158,10 @@ def voxel_encoding(
     layers = units_by_layer(responses)
     decomposed = (decompose_splits(responses.values[:, units], positions) for units in layers.values())
     # Permutations come back to every layer; without them each is let go when it is fitted.
-    bases = list(decomposed) if n_permutations else decomposed
-    fitted, chosen_layer = _fit_layers(bases, list(layers), setup, n_bootstrap, level, seed)
+    kept = list(decomposed) if n_permutations else []
+    fitted, chosen_layer = _fit_layers(kept or decomposed, list(layers), setup, n_bootstrap, level, seed)
     orders = draw_orders(len(ids), n_permutations, np.random.default_rng([seed, 0]), ids)[1:]
-    p = _permute(bases, setup, list(fitted.values()), orders) if isinstance(bases, list) else None
+    p = _permute(kept, setup, list(fitted.values()), orders) if kept else None
     about = {"model": responses.attrs.get("source", ""), "brain": voxels.attrs.get("source", "")}
     counts = {"n_splits": len(parts), "n_train": len(parts[0].train), "n_test": len(parts[0].test)}
     return Result(
@@ -426,10 +435,8 @@ def _check_options(
             raise MeasureError(f"no {name} {value!r}; {did_you_mean(value, known)}")
     if correction.startswith("tuckute2023") and statistic != "r2":
         raise MeasureError(f"the correction {correction!r} is of r2, not of {statistic}; use correction='reliability'")
-    if n_bootstrap != 0 and not LEAST_SAMPLES <= n_bootstrap <= 1_000_000:
-        raise MeasureError(f"n_bootstrap is {n_bootstrap}, expected 0 (no interval) or {LEAST_SAMPLES} to 1,000,000")
-    if not 0 <= n_permutations <= 1_000_000:
-        raise MeasureError(f"n_permutations is {n_permutations}, expected 0 to 1,000,000")
+    check_resamples(n_bootstrap)
+    check_permutations(n_permutations)
     if (correction != "none" or min_reliability is not None) and voxels.sizes.get("repetition", 1) < 2:
         raise MeasureError(
             f"{voxels.attrs.get('source') or 'the brain'} has no repetitions, from which reliability is estimated; "

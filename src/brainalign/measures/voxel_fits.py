@@ -233,14 +233,15 @@ def fit_layer_scores(
     for start in range(0, n_units, COLUMNS):
         units = slice(start, start + COLUMNS)
         for s, basis in enumerate(bases):
-            predicted, scores[s, units], loo_r2[s, units], at_edge[s, units], divisor = _fit(basis, setup, s, units)
-            divisors[s, units] *= divisor
+            at = s, units
+            predicted, scores[at], loo_r2[at], at_edge[at], divisor = _fit_units(basis, setup, s, units)
+            divisors[at] *= divisor
             if keep_predictions:
                 predictions[s][:, units] = predicted
     return LayerScores(scores, divisors, loo_r2, at_edge, predictions)
 
 
-def _fit(
+def _fit_units(
     basis: Decomposition, setup: Setup, split: int, units: slice
 ) -> tuple[Array, Array, Array, NDArray[np.bool_], Array | float]:
     """Return predictions, scores, leave-one-out scores, edges and the divisor that only fits give, of some units."""

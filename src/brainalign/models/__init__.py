@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from brainalign.errors import ModelError
-from brainalign.models._options import parse_name
+from brainalign.models._names import parse_name
 from brainalign.registry import Registry
 
 if TYPE_CHECKING:

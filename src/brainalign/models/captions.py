@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from brainalign._files import sha256
 from brainalign.errors import ModelError, StimulusError, did_you_mean, name_some
-from brainalign.models._options import split_options
+from brainalign.models._names import split_options
 from brainalign.models.base import ShownModel
 from brainalign.models.descriptions import table_responses
 from brainalign.responses import Responses

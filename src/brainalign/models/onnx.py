@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from brainalign._reading import reading
 from brainalign.errors import MissingExtraError, ModelError, did_you_mean
-from brainalign.models._options import read_rate, split_options
+from brainalign.models._names import read_rate, split_options
 from brainalign.models.base import ShownModel
 
 if TYPE_CHECKING:

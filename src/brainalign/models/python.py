@@ -18,7 +18,7 @@ from torch import nn
 
 from brainalign.engine.sources import SHIPPED, imported_digest
 from brainalign.errors import ModelError, did_you_mean
-from brainalign.models._options import read_rate, split_options
+from brainalign.models._names import read_rate, split_options
 from brainalign.models.base import AudioModel
 from brainalign.models.hooked import HookedModel
 

@@ -131,7 +131,7 @@ def record_format(record: Mapping[str, Any], path: Path) -> int:
     Returns
     -------
     int
-        At most :data:`FORMAT`; 0 if the record names none, as those of brainalign before 0.1 did not.
+        At most :data:`FORMAT`; 0 if the record names none.
 
     Raises
     ------

@@ -26,7 +26,7 @@ from brainalign.measures.benchmarks import RANKING
 from brainalign.measures.resampling import Level, Seed
 from brainalign.measures.score_difference import Population
 from brainalign.models import MODELS
-from brainalign.models._options import parse_name
+from brainalign.models._names import parse_name
 from brainalign.models.pooling import parse_pooling
 from brainalign.recipes.labels import check_labels
 from brainalign.recipes.options import check_options, first_error, place_of

@@ -85,7 +85,7 @@ def last_layers(table: pd.DataFrame) -> list[Row]:
     """
     models = [records(own) for _, own in table.groupby("model", sort=False)]
     rows = [next((r for r in reversed(own) if readable(r)), own[-1]) for own in models]
-    usable = [r for r in rows if not r["note"]] or rows[:1]
+    usable = [r for r in rows if not r["note"]] or [r for r in rows if readable(r)][:1] or rows[:1]
     return sorted(usable, key=lambda r: r["model"] == "")
 
 
@@ -142,7 +142,7 @@ def _selective_ratio(table: pd.DataFrame, results: Sequence[Result]) -> str:
     rows = records(table[table["target"] == SELECTED])
     if not any(map(readable, rows)):
         return _no_ratio(rows, "selected units", target_names(results[0])) if rows else ""
-    own, *others = last_layers(pd.DataFrame([r for r in rows if readable(r)]))
+    own, *others = last_layers(table[table["target"] == SELECTED])
     same = (table["model"] == own["model"]) & (table["layer"] == own["layer"]) & (table["target"] == OTHER)
     beside = [f"; other units {estimate(r)}" for r in records(table[same]) if readable(r)]
     return (
